@@ -1,0 +1,53 @@
+/* Requests: JSON bytes -> a resolved study spec. Two steps, because defaults depend on the checkpoint: parsing needs only the
+ * text; resolving needs facts that the server reads from files. Unknown fields, duplicate keys, wrong types and values out of
+ * range are refused by JSON pointer with what would be valid; what a later release brings is refused with its pointer too.
+ * One table of fields (api/fields.c) serves parsing, echo, the JSON Schema and the documents. Thread rule: any one thread. */
+#ifndef API_REQUEST_H
+#define API_REQUEST_H
+
+#include "base/buffer.h"
+#include "study/spec.h"
+
+struct request;
+
+/* Parses and checks everything that needs no file. ERROR_SYNTAX (not JSON), ERROR_INVALID (pointer). Free with
+ * request_free. */
+int request_new(struct request **request, const char *text, size_t length, struct error *error);
+void request_free(struct request *request);
+
+/* References as given: an id ("ckpt_…", "data_…") or a path. "" where absent (in a multipart study the parts fill them:
+ * the setters). */
+const char *request_checkpoint(const struct request *request);
+const char *request_train(const struct request *request);
+const char *request_valid(const struct request *request);
+enum corpus_format request_format(const struct request *request);
+int request_set_checkpoint(struct request *request, const char *reference, struct error *error);
+int request_set_data(struct request *request, const char *train, const char *valid, struct error *error);
+/* The context the data must suffice for, once the parent's shape is known. */
+int request_context(const struct request *request, const struct shape *parent);
+
+/* What the server read. */
+struct request_facts {
+    struct shape parent;
+    double dropout;
+    enum corpus_format format;          /* resolved */
+    uint64_t train_tokens, valid_tokens;   /* after splitting */
+};
+
+/* Fills every default, checks across fields (batch, context <= positions, k_min <= max_k, wsd's decay <= steps, target
+ * reached by every candidate, limits) and plans every candidate's operators ("/candidates/2/operators/0/layers").
+ * ERROR_INVALID, ERROR_NOT_YET never (a later feature is ERROR_INVALID with its pointer), ERROR_NO_MEMORY. */
+int request_resolve(const struct request *request, const struct request_facts *facts, struct study_spec *spec,
+                    struct error *error);
+
+/* The resolved spec as JSON: what is echoed and stored; request_new + request_resolve of it give the same spec again. */
+void request_echo(const struct study_spec *spec, struct buffer *out);
+
+/* Parts used on their own: `lag grow --operators`, `lag train --training FILE`. The text is a JSON array / object. */
+int request_operators(const char *text, size_t length, struct growth_list *list, struct error *error);
+int request_training(const char *text, size_t length, const struct shape *shape, struct training *training,
+                     struct error *error);
+/* `lag train --data F` where F is a JSON file with a study's `data` object. */
+int request_data(const char *text, size_t length, struct spec_data *data, struct error *error);
+
+#endif

@@ -1,0 +1,72 @@
+/* Responses: structs -> bytes. Everything that users see of a study, in one place. Numbers that can be NaN become null; doubles
+ * print shortest-round-trip (%.17g trimmed), so that identical results are identical text. */
+#ifndef API_RESPONSE_H
+#define API_RESPONSE_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "study/rank.h"
+
+/* A study as the API shows it. */
+struct study_view {
+    const char *id;
+    enum study_state_name state;
+    const char *reason;                    /* why queued again, failed or cancelled; "" otherwise */
+    const struct study_spec *spec;
+    const struct study *study;             /* NULL before it ran */
+    const struct study_outcome *outcome;   /* NULL: none yet */
+    const char *recipe;                    /* JSON object text or NULL */
+    int64_t created_ms, started_ms, ended_ms;      /* wall clock; 0: not yet */
+    uint64_t parent_tokens_seen;
+    const char *const *warnings;           /* from admission (dropout, symmetric copies …) */
+    int warning_count;
+    bool has_files;                        /* choice.files can be downloaded */
+};
+
+/* Contract 4: one flat object. */
+void response_study(struct buffer *out, const struct study_view *view);
+/* One line of GET /v1/studies: id, name, state, status, created, choice. */
+void response_study_line(struct buffer *out, const struct study_view *view);
+/* curves.csv: candidate,seed,step,tokens,flops,loss,standard_error,raw_loss,learning_rate */
+void response_curves_csv(struct buffer *out, const struct study *study);
+/* curves.json: the same + 32 fixed blocks of validation windows per point, integers of 1e-5 nats. */
+void response_curves_json(struct buffer *out, const struct study *study);
+/* plot.svg: all curves on a log step axis, transition marked, ranking as the legend; light and dark. `outcome` may be NULL. */
+void response_plot(struct buffer *out, const struct study *study, const struct study_outcome *outcome, const char *title);
+/* Ranked table for a terminal of `columns` columns, and the few plain sentences (what step 0 would have picked, what
+ * was picked, how sure). */
+void response_table(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns);
+
+/* lag_report.json and README.md (model card) of a candidate's directory. */
+struct candidate_files {
+    const struct study_view *view;
+    int candidate;
+    uint64_t step, tokens_seen, data_cursor;
+};
+void response_candidate_report(struct buffer *out, const struct candidate_files *files);
+void response_candidate_card(struct buffer *out, const struct candidate_files *files);
+/* The recipe object: how to continue the winner. */
+void response_recipe(struct buffer *out, const struct study_view *view);
+
+/* Tables: GET /v1/operators, /v1/optimizers, /v1/schedules and `lag operators --json`; and as text. */
+void response_operators(struct buffer *out);
+void response_optimizers(struct buffer *out);
+void response_schedules(struct buffer *out);
+void response_operators_text(struct buffer *out, int columns);
+void response_optimizers_text(struct buffer *out, int columns);
+void response_schedules_text(struct buffer *out, int columns);
+
+/* Dry run (POST /v1/studies/validate): resolved spec, and per candidate layer and unit maps, parameters, FLOPs, bytes;
+ * predicted seconds at `flops_per_second` (0: null). */
+int response_validate(struct buffer *out, const struct study_spec *spec, const struct shape *parent,
+                      double flops_per_second, int workers, struct error *error);
+
+/* Events of a study's stream: the data object of each kind. */
+void response_event_state(struct buffer *out, enum study_state_name state, const char *reason);
+void response_event_evaluation(struct buffer *out, const char *candidate, const struct point *point);
+void response_event_decision(struct buffer *out, const struct study *study, const struct decision *decision);
+
+/* application/problem+json (RFC 9457). */
+void response_problem(struct buffer *out, const struct error *error, const char *instance, const char *request_id);
+
+#endif

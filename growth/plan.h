@@ -1,0 +1,52 @@
+/* A plan: a candidate's operator list resolved against its parent's shape, before any weight is touched; and its
+ * application: parent checkpoint in, grown checkpoint out, weights and optimizer state.
+ *
+ * A stage (one operator) is described by maps, which every tensor of every family follows through its axes:
+ *   layer map   new layer -> old layer, or -1 for a fresh one, with flags (identity: output projections zeroed)
+ *   unit maps   per axis kind (width, heads, kv heads, ff): new unit -> old unit, and its fan-out coefficient
+ * A tensor of the grown model is computed from the parent's tensors one at a time (so growing can stream).
+ * Source: methods 6 and appendices A, B; the papers are named in each operator's row. */
+#ifndef GROWTH_PLAN_H
+#define GROWTH_PLAN_H
+
+#include "base/buffer.h"
+#include "growth/operator.h"
+#include "model/kernels.h"
+
+/* Filled by growth_operator.plan; see growth/stage.h for the fields. */
+struct growth_plan_stage;
+
+struct growth_plan {
+    struct shape from, to;
+    int stage_count;
+    struct growth_plan_stage *stages;        /* owned */
+    enum promise promise;                    /* exact only if every stage is */
+    bool symmetric;                          /* some stage makes copies that training never separates */
+    int warning_count;
+    char warnings[8][256];                   /* shown before training */
+};
+
+/* Resolves a list against a shape. On failure the error's pointer is relative to the candidate: "/operators/1/layers".
+ * ERROR_INVALID, ERROR_NO_MEMORY. An empty list is refused. */
+int growth_plan_init(struct growth_plan *plan, const struct shape *from, const struct growth_list *list,
+                     struct error *error);
+void growth_plan_fini(struct growth_plan *plan);
+
+/* Grows. `parent` is only read. `seed`: the study's; streams come from (seed, hash of the canonical operator list), so that
+ * neither a candidate's name nor its position matters. `moments`: what to do with parent->moments (absent ones: reset).
+ * The result has moments iff the parent has and policy is not reset. *grown is initialised here. */
+int growth_apply(const struct growth_plan *plan, const struct growth_list *list, const struct checkpoint *parent,
+                 enum moments_policy moments, uint64_t seed, struct checkpoint *grown, struct error *error);
+
+/* The list as canonical JSON text with every parameter resolved ([{"op":"stack","layers":12,"noise":0,"seed":0}]): echoed,
+ * hashed, stored. */
+void growth_list_json(const struct growth_list *list, struct buffer *out);
+/* The resolved maps as JSON: {"layers":[0,1,2,0,1,2],"identity":[…],"width":…,"ff":…} of the composed plan. */
+void growth_plan_json(const struct growth_plan *plan, struct buffer *out);
+
+/* The measured preservation: max |difference of logits| over the largest |logit| of the parent, on probe tokens drawn from
+ * (seed, RNG_PROBE), 2 rows of min(context, 64) positions. Runs in float32 before any rounding. */
+int growth_preservation(const struct checkpoint *parent, const struct checkpoint *grown,
+                        const struct kernels *kernels, uint64_t seed, double *preservation, struct error *error);
+
+#endif

@@ -1,0 +1,87 @@
+/* Checkpoint: shape + named tensors + provenance (+ optimizer state). Immutable once accepted; addressed by content.
+ *
+ * In memory every tensor lies in one slab of float32 (layout: model/tensor.h). On disk: a Hugging Face directory.
+ * Thread rule: built by one thread, then read by any. */
+#ifndef MODEL_CHECKPOINT_H
+#define MODEL_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+#include "model/tensor.h"
+
+/* Raw float32 iterate and Adam moments, each a slab of the checkpoint's table, and a step counter per tensor. */
+struct moments {
+    float *raw;            /* .w: the raw iterate (continuing starts here; growing starts from the weights); may be NULL */
+    float *m, *v;
+    uint64_t *steps;       /* one per tensor of the table; 0: m and v are 0 */
+};
+
+/* Where the weights come from and how far they were trained (lag_report.json's `training` object). */
+struct provenance {
+    uint64_t step;                  /* optimizer steps done by the run that saved it */
+    uint64_t tokens_seen;           /* of the whole lineage */
+    bool tokens_seen_known;
+    uint64_t data_cursor;           /* the sampler's next step */
+    uint64_t seed;
+};
+
+struct checkpoint {
+    struct tensor_table table;      /* table.shape is the shape */
+    float *weights;                 /* table.slab floats, padding zero */
+    struct moments *moments;        /* NULL: none */
+    struct provenance provenance;
+    enum dtype dtype;               /* of the file; what saving uses by default */
+    bool prefixed;                  /* names in the file carry the family's prefix */
+    char *config_text;              /* config.json as it was; NULL for a fresh model */
+    double dropout;                 /* > 0: trained as 0, warn */
+    char hash[HASH_HEX_BYTES];      /* of shape, dtype and weights: equal checkpoints have equal hashes */
+    char directory[FILE_PATH_BYTES];   /* "" or where tokenizer and generation files are copied from */
+};
+
+struct checkpoint_load { bool moments; bool ignore_report; };
+
+/* Loads config.json + model.safetensors, or the shards of model.safetensors.index.json, + optimizer.safetensors (when
+ * asked for and there) + lag_report.json (when there). Config and tensors must agree: the first five disagreements are
+ * named, missing and unexpected alike; NaN and Inf weights are refused with tensor, index and count. On failure
+ * *checkpoint needs no fini. ERROR_INVALID, ERROR_NOT_FOUND, ERROR_IO, ERROR_NO_MEMORY. */
+int checkpoint_load(struct checkpoint *checkpoint, const char *directory, const struct checkpoint_load *options,
+                    struct error *error);
+/* A zeroed checkpoint of a shape, float32, without moments. */
+int checkpoint_init(struct checkpoint *checkpoint, const struct shape *shape, struct error *error);
+/* GPT-2's initialisation: N(0, 0.02), output projections by 1/sqrt(2L), biases 0, gains 1; streams per tensor from
+ * (seed, tensor's name, RNG_INIT). */
+void checkpoint_randomize(struct checkpoint *checkpoint, uint64_t seed);
+int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, struct error *error);
+void checkpoint_fini(struct checkpoint *checkpoint);
+/* Adds zeroed moments (step counters 0); `raw` too if asked for. */
+int checkpoint_add_moments(struct checkpoint *checkpoint, bool raw, struct error *error);
+void checkpoint_rehash(struct checkpoint *checkpoint);
+
+struct checkpoint_save {
+    const float *weights;          /* NULL: the checkpoint's own (a slab of its table) */
+    const struct moments *moments; /* NULL: no optimizer.safetensors */
+    bool dtype_given;              /* else the checkpoint's */
+    enum dtype dtype;
+    const char *report;            /* text of lag_report.json, NULL: none written */
+    const char *card;              /* text of README.md (model card), NULL: none */
+};
+
+/* Writes a complete loadable directory: config.json (patched), model.safetensors ("format": "pt"), optimizer.safetensors
+ * (with the model file's hash), lag_report.json, README.md, and the tokenizer and generation files of
+ * checkpoint->directory. Each file is atomic; the directory is created. */
+int checkpoint_save(const struct checkpoint *checkpoint, const char *directory, const struct checkpoint_save *options,
+                    struct error *error);
+/* One weights file alone (initial/model.safetensors). */
+int checkpoint_save_weights(const struct checkpoint *checkpoint, const float *weights, enum dtype dtype,
+                            const char *path, char hash[HASH_HEX_BYTES], struct error *error);
+
+/* Only the headers: shape, dtype, bytes, without reading weights (inspect, admission). */
+struct checkpoint_header { struct shape shape; enum dtype dtype; uint64_t bytes; bool has_moments; double dropout; };
+int checkpoint_read_header(struct checkpoint_header *header, const char *directory, struct error *error);
+
+#endif

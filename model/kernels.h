@@ -1,0 +1,46 @@
+/* The kernel seam: every operation on tensors, as a struct of functions with two bodies.
+ *   ref   plain loops, compiled for float and for double: the definition of correct
+ *   cpu   OpenBLAS products + vectorised loops, picked at run time by what the processor supports
+ * Memory that kernels work on is opaque to their users: alloc, free, upload and download are operations too.
+ * (B batch rows, T positions, C width, H heads, V vocabulary, N rows of a product.) Owner of this file: see network.c. */
+#ifndef MODEL_KERNELS_H
+#define MODEL_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/shape.h"
+
+/* One AdamW update of a run of parameters (Loshchilov & Hutter, 2017; decoupled decay, PyTorch's order):
+ * w *= 1 - rate * decay;  g' = gradient_scale * g;  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2;
+ * w -= rate / correction1 * m / (sqrt(v / correction2) + epsilon),  correction_i = 1 - b_i^step. */
+struct adamw_step {
+    double rate, beta1, beta2, epsilon, decay, gradient_scale, correction1, correction2;
+};
+
+struct kernels {
+    const char *name;          /* "ref", "ref double", "cpu" */
+    size_t element;            /* bytes of one number: 4 or 8 */
+    /* memory: zeroed, at least 64-byte aligned; NULL when short */
+    void *(*alloc)(size_t bytes);
+    void (*release)(void *memory);
+    void (*upload)(void *to, const void *from, size_t bytes);      /* host -> backend */
+    void (*download)(void *to, const void *from, size_t bytes);    /* backend -> host */
+    /* vectors, used by the trainer */
+    void (*zero)(void *x, size_t n);
+    void (*lerp)(void *a, const void *b, double c, size_t n);       /* a += c (b - a) */
+    double (*sum_squares)(const void *x, size_t n);                 /* double accumulation, fixed order */
+    void (*adamw)(const struct adamw_step *step, void *w, void *m, void *v, const void *g, size_t n);
+    /* products and network operations follow: see model/kernels_ops.h */
+    const struct kernel_ops *ops;
+};
+
+const struct kernels *kernels_ref_float(void);
+const struct kernels *kernels_ref_double(void);
+/* The fast body; call once before threads start (it picks vector code and sets one BLAS thread), then from any thread. */
+const struct kernels *kernels_cpu(void);
+/* "OpenBLAS 0.3.21 SapphireRapids, avx512": for the start-up line. */
+const char *kernels_description(const struct kernels *kernels);
+
+#endif

@@ -1,0 +1,66 @@
+/* Shape: everything that sizes a model's memory and work. A plain value; copied freely. */
+#ifndef MODEL_SHAPE_H
+#define MODEL_SHAPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* X(code, model_type in config.json) */
+#define FAMILY_TABLE(X) X(FAMILY_GPT2, "gpt2")
+
+enum family {
+#define X(code, name) code,
+    FAMILY_TABLE(X)
+#undef X
+    FAMILY_COUNT
+};
+
+/* X(code, name in config.json). gelu_new, gelu_pytorch_tanh and gelu_fast are one function: the tanh form. */
+#define ACTIVATION_TABLE(X)                          \
+    X(ACTIVATION_GELU_TANH, "gelu_new")              \
+    X(ACTIVATION_GELU_ERF, "gelu")                   \
+    X(ACTIVATION_RELU, "relu")                       \
+    X(ACTIVATION_SILU, "silu")
+
+enum activation {
+#define X(code, name) code,
+    ACTIVATION_TABLE(X)
+#undef X
+    ACTIVATION_COUNT
+};
+
+struct shape {
+    enum family family;
+    int layers;        /* L */
+    int width;         /* C, the residual stream */
+    int heads;         /* H, query heads */
+    int kv_heads;      /* = heads without grouped queries */
+    int head_size;     /* width = heads * head_size for gpt2 */
+    int ff;            /* hidden units of an MLP */
+    int context;       /* positions */
+    int vocabulary;    /* V */
+    bool tied;         /* head shares the token embedding */
+    enum activation activation;
+    double norm_epsilon;
+};
+
+/* Refuses sizes that are not positive, that do not fit together, or whose parameter count would overflow:
+ * ERROR_INVALID, each disagreement a detail. */
+int shape_check(const struct shape *shape, struct error *error);
+bool shape_equal(const struct shape *a, const struct shape *b);
+/* Parameters, every tensor once (a tied head is not counted twice). */
+uint64_t shape_parameters(const struct shape *shape);
+const char *family_name(enum family family);
+const char *activation_name(enum activation activation);
+
+/* Weights that enter a matrix product per token: embedding look-ups 0, the head once. */
+uint64_t shape_product_weights(const struct shape *shape);
+/* Floating-point operations to train one token (forward + backward): 6 * product weights
+ * + 12 * sum over layers (heads * head size * keys), full length also for causal attention (PyTorch's convention).
+ * The one function used everywhere. `context`: keys per query. Forward alone is a third. */
+double shape_flops_per_token(const struct shape *shape, int context);
+
+#endif

@@ -1,0 +1,64 @@
+/* Corpus: tokens in a file, read by position. Formats: bytes, u16, u32 (little-endian), llmc (256 int32 header, magic
+ * 20240520, then u16), npy (1-D of |u1 <u2 <u4 <i4 <i8), safetensors (one 1-D integer tensor). Nothing is held in memory.
+ * Thread rule: after opening any number of threads may read (pread). */
+#ifndef TRAINER_CORPUS_H
+#define TRAINER_CORPUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+/* X(code, name) */
+#define CORPUS_FORMATS(X)                                                                                  \
+    X(CORPUS_AUTO, "auto") X(CORPUS_BYTES, "bytes") X(CORPUS_U16, "u16") X(CORPUS_U32, "u32")              \
+    X(CORPUS_LLMC, "llmc") X(CORPUS_NPY, "npy") X(CORPUS_SAFETENSORS, "safetensors")
+enum corpus_format {
+#define X(code, name) code,
+    CORPUS_FORMATS(X)
+#undef X
+    CORPUS_FORMAT_COUNT
+};
+const char *corpus_format_name(enum corpus_format format);
+int corpus_format_parse(const char *text, enum corpus_format *format);   /* 0 or -1 */
+
+struct corpus {
+    struct file_reader file;
+    enum corpus_format format;     /* resolved: never CORPUS_AUTO */
+    uint64_t data_offset;          /* bytes */
+    int token_bytes;               /* 1, 2, 4, 8 */
+    uint64_t first, tokens;        /* this corpus is tokens [first, first + tokens) of the file */
+    int vocabulary;
+};
+
+/* Opens, resolves the format (auto: by magic, else bytes if vocabulary <= 512, else ERROR_INVALID "say u16 or u32"), scans
+ * every token once: one >= vocabulary is ERROR_INVALID with its offset. Shorter than context + 1: ERROR_INVALID. */
+int corpus_open(struct corpus *corpus, const char *path, enum corpus_format format, int vocabulary, int context,
+                struct error *error);
+/* The same without the scan (files already accepted: resume). */
+int corpus_reopen(struct corpus *corpus, const char *path, enum corpus_format format, int vocabulary,
+                  struct error *error);
+void corpus_close(struct corpus *corpus);
+/* Splits off the last tenth (at least one window of context + 1 tokens) as validation: both share the file (the second
+ * opens it again). ERROR_INVALID if too short for both. */
+int corpus_split(struct corpus *train, struct corpus *valid, int context, struct error *error);
+/* Reads `count` tokens from position (modulo length) as int32. ERROR_IO if the file shrank; ERROR_INVALID for a token that is
+ * out of the vocabulary now (the file changed). */
+int corpus_read(const struct corpus *corpus, uint64_t position, int count, int32_t *tokens, struct error *error);
+
+/* Validation windows (contract 1): of N = (tokens - 1) / context possible non-overlapping windows, W = min(N, max(1,
+ * wanted_tokens / context)); window i begins at floor(i N / W) * context. */
+struct windows { uint64_t possible; int count; int context; };
+struct windows windows_of(const struct corpus *corpus, int context, uint64_t wanted_tokens);
+uint64_t windows_position(const struct windows *windows, int index);
+
+enum sampler { SAMPLER_RANDOM, SAMPLER_SEQUENTIAL };
+/* Fills inputs and targets (rows x context each) for rows [first_row, first_row + rows) of step `step` of a batch of
+ * `batch` rows. random: each row's start uniform in [0, tokens - context - 1], drawn from (seed, seed_index, RNG_DATA) at position
+ * step * batch + row; sequential: offset (step * batch + row) * context, index modulo length. `scratch`: context + 1. */
+struct sampling { enum sampler sampler; uint64_t seed, seed_index; int batch, context; };
+int sample_rows(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int first_row, int rows,
+                int32_t *inputs, int32_t *targets, int32_t *scratch, struct error *error);
+
+#endif

@@ -1,0 +1,38 @@
+/* Slice: a bounded number of steps of one trial, or a bounded part of an evaluation: the unit lent to the pool.
+ * The owner (loop thread) fills a slice, submits it, and gets it back through `done` on its own thread. */
+#ifndef TRAINER_SLICE_H
+#define TRAINER_SLICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "trainer/pool.h"
+#include "trainer/trial.h"
+
+struct slice {
+    struct pool_job job;                /* first: the pool's handle */
+    struct trial *trial;
+    struct scratch *scratch;
+    const struct corpus *train, *valid;
+    uint64_t until_step;                /* train no further than this */
+    uint64_t steps_limit;               /* at most this many steps in this slice */
+    struct evaluation *evaluation;      /* not NULL: evaluate instead of training */
+    uint64_t evaluation_tokens;         /* budget of this slice */
+    atomic_bool stop;                   /* set by the owner to cancel what runs */
+    /* answers */
+    bool evaluation_finished;
+    uint64_t steps_done;
+    int status;                         /* 0, or an error code */
+    struct error error;
+};
+
+/* Steps that take about `seconds` at `flops_per_second`, at least 1: a slice lasts tens of milliseconds where the model
+ * allows. Only affects scheduling, never results. */
+uint64_t slice_steps(const struct shape *shape, const struct training *training, double seconds,
+                     double flops_per_second);
+
+/* The job's body: runs on a worker. */
+void slice_run(struct slice *slice);
+
+#endif

@@ -1,0 +1,102 @@
+/* Trial: one candidate being trained. Weights, moments, running average, step counters; saved and resumed bit for bit.
+ *
+ * A trial is lent to one worker for one slice. It owns its persistent state (one slab); what a step needs besides is the
+ * worker's scratch. The data cursor is the step itself, streams are counter-based: there is no other hidden state.
+ * Determinism: the same binary, CPU kind, grown checkpoint and training values give the same bits, whatever else runs. */
+#ifndef TRAINER_TRIAL_H
+#define TRAINER_TRIAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+#include "model/kernels.h"
+#include "model/network.h"
+#include "trainer/corpus.h"
+#include "trainer/training.h"
+
+struct trial_options {
+    const struct kernels *kernels;
+    struct training training;
+    double hidden_rate_scale;      /* after an n-fold width clone 1/n under width_learning_rate "scaled"; 1 otherwise */
+    enum sampler sampler;
+    uint64_t seed_index;           /* 0 */
+    bool from_raw;                 /* start from moments->raw (continuing) instead of the weights (growing) */
+};
+
+struct trial {
+    struct trial_options options;
+    struct tensor_table table;
+    uint64_t step;                 /* optimizer updates done */
+    uint64_t first_data_step;      /* data cursor of update 0 (a continued run) */
+    void *slab;                    /* kernels->alloc: weights | m | v | average (average absent for kind none) */
+    void *weights, *m, *v, *average;   /* views into slab; average NULL for AVERAGE_NONE */
+    uint64_t *tensor_steps;        /* per tensor: Adam's step counter */
+    uint64_t average_start;        /* updates already done when the average began (0) */
+    bool diverged;                 /* a loss or gradient was NaN or Inf */
+    uint64_t diverged_step;
+    double last_loss;              /* mean training loss of the last step, nats; NaN before the first */
+    double last_gradient_norm;
+};
+
+/* Bytes that a trial of this shape keeps (12 per parameter for AdamW, 4 more per running average), and that a worker's
+ * scratch needs (gradients + activations of one micro-batch). */
+size_t trial_bytes(const struct shape *shape, const struct training *training);
+size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training);
+
+/* Starts at step 0 from a grown checkpoint (its moments and step counters are used when there). Copies what it needs.
+ * ERROR_NO_MEMORY. */
+int trial_init(struct trial *trial, const struct checkpoint *checkpoint, const struct trial_options *options,
+               struct error *error);
+void trial_fini(struct trial *trial);
+
+/* One file: header with shape, step and checks, then the slab, with a SHA-256 at the end. Written atomically (fsync). */
+int trial_save(const struct trial *trial, const char *path, struct error *error);
+/* Into a trial of the same shape and options made by trial_init_empty. ERROR_DAMAGED if the file is not whole. */
+int trial_init_empty(struct trial *trial, const struct shape *shape, const struct trial_options *options,
+                     struct error *error);
+int trial_load(struct trial *trial, const char *path, struct error *error);
+
+/* Downloads into a checkpoint of the same shape: averaged (or raw, if there is no average) weights into
+ * checkpoint->weights; raw iterate, moments and counters into checkpoint->moments (added if absent). */
+int trial_export(const struct trial *trial, struct checkpoint *checkpoint, struct error *error);
+
+/* A worker's scratch: gradients, a network with room for one micro-batch, token buffers. Fits every shape given. */
+struct scratch;
+int scratch_new(struct scratch **scratch, const struct kernels *kernels, const struct tensor_table *table,
+                const struct training *training, struct error *error);
+void scratch_free(struct scratch *scratch);
+/* Does this scratch serve that trial (same shape, batch, context)? */
+bool scratch_fits(const struct scratch *scratch, const struct trial *trial);
+
+/* One update: micro-batches, clip, AdamW, running average. Allocates nothing. Checks *stop between micro-batches: if set, leaves
+ * the trial as it was before the step and returns ERROR_CANCELLED. A non-finite loss or gradient norm sets diverged and
+ * diverged_step and returns 0 with the weights untouched. ERROR_IO if the corpus can't be read. */
+int trial_step(struct trial *trial, struct scratch *scratch, const struct corpus *train, const atomic_bool *stop,
+               struct error *error);
+
+/* A validation pass in bounded pieces. Windows are evaluated in order; losses[i] = mean nats per token of window i on
+ * the averaged weights (raw weights if there is no average); raw_losses[j] = the same on the raw weights for window
+ * floor(j W / R), j < R = ceil(raw_share W). */
+struct evaluation {
+    struct windows windows;
+    int raw_count;                 /* R; 0 without an average: then raw = averaged */
+    float *losses, *raw_losses;    /* owned by the caller: windows.count and raw_count floats */
+    int next, raw_next;            /* cursors */
+};
+/* Evaluates up to `budget_tokens` further tokens; *finished when all is done. Never changes the trial. */
+int trial_evaluate(const struct trial *trial, struct scratch *scratch, const struct corpus *valid,
+                   struct evaluation *evaluation, uint64_t budget_tokens, const atomic_bool *stop, bool *finished,
+                   struct error *error);
+
+/* Mean loss per window of plain weights on a corpus, for `lag eval` and the loss before and after growing. */
+int evaluate_weights(const struct kernels *kernels, const struct checkpoint *checkpoint, const struct corpus *valid,
+                     const struct windows *windows, float *losses, struct error *error);
+
+/* Statistics of per-window losses: mean and standard error (sd / sqrt(W)), in double, fixed order. */
+struct loss_summary { double mean, standard_error; };
+struct loss_summary loss_summarize(const float *losses, int count);
+
+#endif
