@@ -21,6 +21,7 @@ struct study_view {
     const char *const *warnings;           /* from admission (dropout, symmetric copies …) */
     int warning_count;
     bool has_files;                        /* choice.files can be downloaded */
+    const struct shape *parent;            /* the checkpoint's shape; NULL: not known (then width factors are null) */
 };
 
 /* Contract 4: one flat object. */
@@ -64,6 +65,7 @@ int response_validate(struct buffer *out, const struct study_spec *spec, const s
 /* Events of a study's stream: the data object of each kind. */
 void response_event_state(struct buffer *out, enum study_state_name state, const char *reason);
 void response_event_evaluation(struct buffer *out, const char *candidate, const struct point *point);
+void response_event_ranking(struct buffer *out, const struct study *study, const struct study_outcome *outcome);
 void response_event_decision(struct buffer *out, const struct study *study, const struct decision *decision);
 
 /* application/problem+json (RFC 9457). */

@@ -21,6 +21,8 @@ void buffer_format(struct buffer *buffer, const char *format, ...) __attribute__
 /* Appends `text` as a JSON string with its quotes: control characters, quotes and backslashes escaped, invalid UTF-8
  * replaced by U+FFFD. */
 void buffer_json_string(struct buffer *buffer, const char *text);
+/* The same without the quotes. */
+void buffer_json_escaped(struct buffer *buffer, const char *text);
 /* Appends `text` escaped for XML/HTML text and attributes. */
 void buffer_xml(struct buffer *buffer, const char *text);
 /* Hands the bytes over: the caller frees them with memory_free; the buffer is empty afterwards. NULL if it failed. */

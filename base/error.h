@@ -74,7 +74,7 @@ void error_add_detail(struct error *error, const char *pointer, const char *form
 /* Prefixes the message of a recorded error with "<text>: ". Returns the recorded code (0 if none is recorded). */
 int error_wrap(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Prefixes every detail's pointer: a parser of a part reports "/layers", its caller adds "/candidates/2/operators/0". */
+/* Prefixes every detail's pointer: a parser of a part reports "/layers", its caller adds "/candidates/2". */
 void error_prefix_pointer(struct error *error, const char *prefix);
 
 /* Records the failure of a system call from errno: ENOSPC and EDQUOT become ERROR_DISK_FULL, ENOMEM ERROR_NO_MEMORY,

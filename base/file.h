@@ -15,13 +15,15 @@ enum { FILE_PATH_BYTES = 4096 };
 /* path = directory "/" name; ERROR_INVALID if it does not fit. */
 int file_join(char path[FILE_PATH_BYTES], const char *directory, const char *name, struct error *error);
 
-/* The whole file, NUL-terminated (caller: memory_free). ERROR_NOT_FOUND, ERROR_TOO_LARGE beyond `limit` bytes, ERROR_IO. */
+/* The whole file, NUL-terminated (caller: memory_free). ERROR_NOT_FOUND, ERROR_TOO_LARGE beyond `limit` bytes,
+ * ERROR_INVALID for what is not a regular file, ERROR_IO. */
 int file_read(const char *path, size_t limit, char **bytes, size_t *length, struct error *error);
 
 /* Positioned reads from an open file. */
 struct file_reader { int fd; uint64_t size; char path[256]; };   /* path: for messages, shortened */
 int file_reader_open(struct file_reader *reader, const char *path, struct error *error);
-int file_reader_read(const struct file_reader *reader, uint64_t offset, void *bytes, size_t length, struct error *error);
+int file_reader_read(const struct file_reader *reader, uint64_t offset, void *bytes, size_t length,
+                     struct error *error);
 void file_reader_close(struct file_reader *reader);
 
 /* A file that appears under its name only when committed: temporary file in the same directory, writes, fsync, rename,
@@ -39,6 +41,9 @@ int file_writer_write(struct file_writer *writer, const void *bytes, size_t leng
 int file_writer_commit(struct file_writer *writer, struct error *error);
 void file_writer_abort(struct file_writer *writer);
 
+/* Whether a file name is one that file_writer gives its temporary files: what a crash left behind may be removed. */
+bool file_is_temporary(const char *name);
+
 /* The three together for bytes in memory. */
 int file_write(const char *path, const void *bytes, size_t length, struct error *error);
 
@@ -55,6 +60,8 @@ int file_remove(const char *path, struct error *error);    /* not there: fine */
 /* rename with fsync of the parent directory. */
 int file_rename(const char *from, const char *to, struct error *error);
 int file_sync_directory(const char *path, struct error *error);
+/* fsync of a file that was written by other means (an upload). */
+int file_sync(const char *path, struct error *error);
 /* Bytes free for us on the file system of `path`. */
 int file_free_bytes(const char *path, uint64_t *bytes, struct error *error);
 /* Names in a directory, sorted by bytes, without "." and ".."; caller frees with file_names_free. */
@@ -62,8 +69,8 @@ struct file_names { char **names; int count; };
 int file_list(const char *directory, struct file_names *names, struct error *error);
 void file_names_free(struct file_names *names);
 
-/* Resolves `path` as a client gave it beneath `root` (an existing directory): relative paths from root, absolute ones only
- * if they lie beneath it; symbolic links that leave root are refused. ERROR_FORBIDDEN, ERROR_NOT_FOUND. */
+/* Resolves `path` as a client gave it beneath `root` (an existing directory): relative paths from root, absolute ones
+ * only if they lie beneath it; symbolic links that leave root are refused. ERROR_FORBIDDEN, ERROR_NOT_FOUND. */
 int file_resolve_beneath(const char *root, const char *path, char resolved[FILE_PATH_BYTES], struct error *error);
 
 #endif

@@ -1,5 +1,5 @@
-/* Parameters described by tables: an operator's, an optimizer's, a schedule's. The table is what the request parser, the
- * JSON Schema, --help and the documents read. */
+/* Parameters described by tables: an operator's, an optimizer's, a schedule's. The table is what the request parser,
+ * the JSON Schema, --help and the documents read. */
 #ifndef BASE_PARAMETER_H
 #define BASE_PARAMETER_H
 

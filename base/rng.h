@@ -30,8 +30,11 @@ struct rng rng_at(struct rng stream, uint64_t position);
 
 uint64_t rng_u64(struct rng *rng);                    /* uniform 64 bits; position + 1 */
 double rng_uniform(struct rng *rng);                  /* uniform in [0, 1), 53 bits; position + 1 */
-uint64_t rng_below(struct rng *rng, uint64_t bound);  /* uniform in [0, bound), bound > 0; by the high product: position + 1
-                                                         exactly (bias below bound / 2^64) */
+/* Uniform in [0, bound), bound > 0, by the high product (bias below bound / 2^64); position + 1. */
+uint64_t rng_below(struct rng *rng, uint64_t bound);
 double rng_normal(struct rng *rng);                   /* N(0, 1), Box-Muller; position + 2 */
+
+/* One block of the cipher itself, ten rounds (public for the published known-answer vectors). */
+void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t block[4]);
 
 #endif

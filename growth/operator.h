@@ -1,6 +1,6 @@
-/* Operators: the ways to grow a checkpoint. One table (growth/operators.c) holds them; the request parser, `lag operators`,
- * the documents and the tests read it. Every operator's file has the same skeleton in the same order: parameters, plan,
- * row. Pure functions; no training loops. Thread rule: everything here is const or caller-owned. */
+/* Operators: the ways to grow a checkpoint. One table (growth/operators.c) holds them; the request parser, `lag
+ * operators`, the documents and the tests read it. Every operator's file has the same skeleton in the same order:
+ * parameters, plan, row. Pure functions; no training loops. Thread rule: everything here is const or caller-owned. */
 #ifndef GROWTH_OPERATOR_H
 #define GROWTH_OPERATOR_H
 
@@ -70,6 +70,19 @@ struct growth_operator {
 /* The table. */
 const struct growth_operator *const *growth_operators(int *count);
 const struct growth_operator *growth_operator_find(const char *name);      /* NULL if unknown */
-const struct parameter_value *growth_step_value(const struct growth_step *step, const char *name);
+const struct parameter_value *growth_step_value(const struct growth_step *step, const char *name);   /* NULL: no such */
+
+/* Effective values: what was given, else the row's fixed default. The parameter must exist (our own bug otherwise). */
+bool growth_step_has(const struct growth_step *step, const char *name);       /* given, or with a fixed default */
+bool growth_step_is_null(const struct growth_step *step, const char *name);   /* null, given or by default */
+bool growth_step_is_list(const struct growth_step *step, const char *name);
+int64_t growth_step_integer(const struct growth_step *step, const char *name);   /* choices too: their index */
+double growth_step_number(const struct growth_step *step, const char *name);
+/* What a table can check without a shape, in two halves, so that an operator's own sentence about a value, which
+ * knows the shape and so the nearest valid value, comes before the table's: first whether required values are there,
+ * nulls allowed and choices known; after the operator's plan the ranges. ERROR_INVALID with the pointer ("/layers",
+ * "/map/3"). */
+int growth_step_check_present(const struct growth_step *step, struct error *error);
+int growth_step_check_ranges(const struct growth_step *step, struct error *error);
 
 #endif

@@ -21,6 +21,7 @@ struct growth_plan {
     int stage_count;
     struct growth_plan_stage *stages;        /* owned */
     enum promise promise;                    /* exact only if every stage is */
+    double width_factor;                     /* product of the clones' n, else 1: divides hidden rates */
     bool symmetric;                          /* some stage makes copies that training never separates */
     int warning_count;
     char warnings[8][256];                   /* shown before training */
@@ -32,20 +33,24 @@ int growth_plan_init(struct growth_plan *plan, const struct shape *from, const s
                      struct error *error);
 void growth_plan_fini(struct growth_plan *plan);
 
-/* Grows. `parent` is only read. `seed`: the study's; streams come from (seed, hash of the canonical operator list), so that
- * neither a candidate's name nor its position matters. `moments`: what to do with parent->moments (absent ones: reset).
- * The result has moments iff the parent has and policy is not reset. *grown is initialised here. */
+/* Grows. `parent` is only read. `seed`: the study's; streams come from (seed, hash of the canonical operator list),
+ * so that neither a candidate's name nor its position matters. `moments`: what to do with parent->moments (absent
+ * ones: reset). The result has moments iff the parent has and policy is not reset. *grown is initialised here. */
 int growth_apply(const struct growth_plan *plan, const struct growth_list *list, const struct checkpoint *parent,
                  enum moments_policy moments, uint64_t seed, struct checkpoint *grown, struct error *error);
 
-/* The list as canonical JSON text with every parameter resolved ([{"op":"stack","layers":12,"noise":0,"seed":0}]): echoed,
- * hashed, stored. */
+/* The list as canonical JSON text: parameters in the table's order, those given and those with a fixed default
+ * ([{"op":"stack","layers":12,"noise":0,"seed":0}]); a default that depends on the shape (block) stays out. Echoed,
+ * hashed, stored: equal texts grow equal bytes. */
 void growth_list_json(const struct growth_list *list, struct buffer *out);
-/* The resolved maps as JSON: {"layers":[0,1,2,0,1,2],"identity":[…],"width":…,"ff":…} of the composed plan. */
+/* The resolved maps of the composed plan as JSON: {"layers": [old layer of each new one, null for a fresh one],
+ * "identity": [new layers whose output projections are 0], "width": units, "heads": units, "kv_heads": units, "ff":
+ * units}, units = {"from", "to", "slices": [[a, b), …]}, the slices of old units one after another; the last four
+ * only if they grow. Running out of memory shows in out->failed. */
 void growth_plan_json(const struct growth_plan *plan, struct buffer *out);
 
-/* The measured preservation: max |difference of logits| over the largest |logit| of the parent, on probe tokens drawn from
- * (seed, RNG_PROBE), 2 rows of min(context, 64) positions. Runs in float32 before any rounding. */
+/* The measured preservation: max |difference of logits| over the largest |logit| of the parent, on probe tokens
+ * drawn from (seed, RNG_PROBE), 2 rows of min(context, 64) positions. Runs in float32 before any rounding. */
 int growth_preservation(const struct checkpoint *parent, const struct checkpoint *grown,
                         const struct kernels *kernels, uint64_t seed, double *preservation, struct error *error);
 

@@ -43,7 +43,7 @@ struct checkpoint {
     char directory[FILE_PATH_BYTES];   /* "" or where tokenizer and generation files are copied from */
 };
 
-struct checkpoint_load { bool moments; bool ignore_report; };
+struct checkpoint_load { bool moments; bool ignore_report; };   /* NULL: both false */
 
 /* Loads config.json + model.safetensors, or the shards of model.safetensors.index.json, + optimizer.safetensors (when
  * asked for and there) + lag_report.json (when there). Config and tensors must agree: the first five disagreements are
@@ -51,15 +51,16 @@ struct checkpoint_load { bool moments; bool ignore_report; };
  * *checkpoint needs no fini. ERROR_INVALID, ERROR_NOT_FOUND, ERROR_IO, ERROR_NO_MEMORY. */
 int checkpoint_load(struct checkpoint *checkpoint, const char *directory, const struct checkpoint_load *options,
                     struct error *error);
-/* A zeroed checkpoint of a shape, float32, without moments. */
+/* A zeroed checkpoint of a shape, float32, prefixed, without moments; its hash is empty until checkpoint_rehash. */
 int checkpoint_init(struct checkpoint *checkpoint, const struct shape *shape, struct error *error);
 /* GPT-2's initialisation: N(0, 0.02), output projections by 1/sqrt(2L), biases 0, gains 1; streams per tensor from
- * (seed, tensor's name, RNG_INIT). */
+ * (seed, tensor's name, RNG_INIT). Rehashes. */
 void checkpoint_randomize(struct checkpoint *checkpoint, uint64_t seed);
 int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, struct error *error);
 void checkpoint_fini(struct checkpoint *checkpoint);
 /* Adds zeroed moments (step counters 0); `raw` too if asked for. */
 int checkpoint_add_moments(struct checkpoint *checkpoint, bool raw, struct error *error);
+/* SHA-256 over shape, dtype and the float32 values of the weights: what is stored, whatever the shards and prefixes. */
 void checkpoint_rehash(struct checkpoint *checkpoint);
 
 struct checkpoint_save {
@@ -73,15 +74,23 @@ struct checkpoint_save {
 
 /* Writes a complete loadable directory: config.json (patched), model.safetensors ("format": "pt"), optimizer.safetensors
  * (with the model file's hash), lag_report.json, README.md, and the tokenizer and generation files of
- * checkpoint->directory. Each file is atomic; the directory is created. */
+ * checkpoint->directory. Each file is atomic; the directory is created. The optimizer file comes last, and one of an earlier
+ * save is removed first: a crash in between leaves none, or one whose hash does not match and is refused. ERROR_DIVERGED
+ * for weights that are not finite, ERROR_INVALID for values that the dtype can not hold, each naming the tensor. */
 int checkpoint_save(const struct checkpoint *checkpoint, const char *directory, const struct checkpoint_save *options,
                     struct error *error);
-/* One weights file alone (initial/model.safetensors). */
+/* One weights file alone (initial/model.safetensors). hash (may be NULL): SHA-256 of the file. */
 int checkpoint_save_weights(const struct checkpoint *checkpoint, const float *weights, enum dtype dtype,
                             const char *path, char hash[HASH_HEX_BYTES], struct error *error);
 
-/* Only the headers: shape, dtype, bytes, without reading weights (inspect, admission). */
-struct checkpoint_header { struct shape shape; enum dtype dtype; uint64_t bytes; bool has_moments; double dropout; };
+/* Only the headers (config and tensors must agree all the same): shape, dtype, bytes, without reading weights (inspect, admission). */
+struct checkpoint_header {
+    struct shape shape;
+    enum dtype dtype;
+    uint64_t bytes;          /* of the weights files */
+    bool has_moments;        /* an optimizer.safetensors stands beside them */
+    double dropout;
+};
 int checkpoint_read_header(struct checkpoint_header *header, const char *directory, struct error *error);
 
 #endif

@@ -1,8 +1,8 @@
 /* The kernel seam: every operation on tensors, as a struct of functions with two bodies.
  *   ref   plain loops, compiled for float and for double: the definition of correct
  *   cpu   OpenBLAS products + vectorised loops, picked at run time by what the processor supports
- * Memory that kernels work on is opaque to their users: alloc, free, upload and download are operations too.
- * (B batch rows, T positions, C width, H heads, V vocabulary, N rows of a product.) Owner of this file: see network.c. */
+ * Memory that kernels work on is opaque to their users: alloc, release, upload and download are operations too.
+ * Here: memory and what the trainer needs; the operations of a network are in model/kernels_ops.h. */
 #ifndef MODEL_KERNELS_H
 #define MODEL_KERNELS_H
 
@@ -38,7 +38,8 @@ struct kernels {
 
 const struct kernels *kernels_ref_float(void);
 const struct kernels *kernels_ref_double(void);
-/* The fast body; call once before threads start (it picks vector code and sets one BLAS thread), then from any thread. */
+/* The fast body; call once before threads start (it picks vector code and sets one BLAS thread), then from any thread.
+ * */
 const struct kernels *kernels_cpu(void);
 /* "OpenBLAS 0.3.21 SapphireRapids, avx512": for the start-up line. */
 const char *kernels_description(const struct kernels *kernels);

@@ -1,10 +1,11 @@
 /* Network: forward and backward of a shape over the kernel seam. What it is not: an optimizer, a thread.
  *
  * A network is a plan bound to one kernel body, one shape and one largest batch (rows, context); it owns its scratch
- * (activations), allocated once, so that a call allocates nothing. Weights and gradients are slabs laid out by the shape's tensor
- * table, of the kernel body's element (float, or double for the reference). The family's row supplies the functions.
- * Neither logits nor attention probabilities are ever held whole: the head and its cross-entropy run in chunks of
- * positions, attention in blocks of queries. Thread rule: one thread at a time; networks are independent. */
+ * (activations), allocated once, so that a call allocates nothing. Weights and gradients are slabs laid out by the
+ * shape's tensor table, of the kernel body's element (float, or double for the reference). The family's row supplies
+ * the functions. Neither logits nor attention probabilities are ever held whole: the head and its cross-entropy
+ * run in chunks of positions, attention in blocks of queries. Thread rule: one thread at a time; networks are
+ * independent. */
 #ifndef MODEL_NETWORK_H
 #define MODEL_NETWORK_H
 
@@ -28,13 +29,14 @@ struct network;
 
 /* Bytes a network of these sizes allocates; with gradients: room for the backward pass. 0 on overflow. */
 size_t network_bytes(const struct kernels *kernels, const struct shape *shape, int rows, int context, bool gradients);
-/* `table` must outlive the network. ERROR_NO_MEMORY, ERROR_INVALID (context beyond the shape's). Free with network_free. */
+/* `table` must outlive the network. ERROR_NO_MEMORY, ERROR_INVALID (context beyond the shape's). Free with
+ * network_free. */
 int network_new(struct network **network, const struct kernels *kernels, const struct tensor_table *table, int rows,
                 int context, bool gradients, struct error *error);
 void network_free(struct network *network);
 
-/* row_losses[b] = sum over predicted positions of row b of -ln p(target); row_counts[b] = how many (either may be NULL).
- * Losses accumulate in double. Non-finite values pass through: the caller looks. */
+/* row_losses[b] = sum over predicted positions of row b of -ln p(target); row_counts[b] = how many (either may be
+ * NULL). Losses accumulate in double. Non-finite values pass through: the caller looks. */
 void network_loss(struct network *network, const void *weights, const struct batch *batch, double *row_losses,
                   int *row_counts);
 /* gradients += scale * d(sum of losses)/d(weights); returns the sum of losses. gradients: a slab, zeroed by the caller

@@ -4,11 +4,14 @@
 #ifndef MODEL_SAFETENSORS_H
 #define MODEL_SAFETENSORS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 
 /* X(code, name, bytes) every dtype the format knows; those of half a byte are refused. */
 #define DTYPE_TABLE(X)                                                                                    \
@@ -24,10 +27,16 @@ enum dtype {
     DTYPE_COUNT
 };
 
-enum { SAFETENSORS_RANK_MAX = 8 };
+enum {
+    SAFETENSORS_RANK_MAX = 8,
+    SAFETENSORS_DEPTH_MAX = 8,              /* nesting of the header */
+    SAFETENSORS_TENSORS_MAX = 100000,
+    SAFETENSORS_HEADER_DEFAULT = 16 << 20,  /* bytes */
+    SAFETENSORS_HEADER_MAX = 100000000      /* the format's own limit */
+};
 
 struct safetensors_entry {
-    char *name;                      /* unescaped; never a path */
+    char *name;                      /* unescaped, never empty, without NUL; never a path */
     enum dtype dtype;
     int rank;
     uint64_t dims[SAFETENSORS_RANK_MAX];
@@ -39,6 +48,7 @@ struct safetensors_meta { char *key, *value; };
 struct safetensors {
     struct file_reader reader;
     uint64_t data_offset;            /* where the data part begins in the file */
+    char *text;                      /* the header; names and metadata point into it */
     int count;
     struct safetensors_entry *entries;      /* sorted by name */
     int meta_count;
@@ -75,6 +85,8 @@ struct safetensors_writer {
     struct safetensors_meta *metadata;
     int meta_count, meta_capacity;
     bool open;
+    struct hash_state hash;          /* of every byte of the file */
+    char file_hash[HASH_HEX_BYTES];  /* SHA-256 of the whole file, after commit */
 };
 void safetensors_writer_init(struct safetensors_writer *writer);
 int safetensors_writer_add(struct safetensors_writer *writer, const char *name, enum dtype dtype, int rank,
@@ -82,7 +94,9 @@ int safetensors_writer_add(struct safetensors_writer *writer, const char *name, 
 int safetensors_writer_metadata(struct safetensors_writer *writer, const char *key, const char *value,
                                 struct error *error);
 int safetensors_writer_begin(struct safetensors_writer *writer, const char *path, struct error *error);
-/* Converts float32 to the entry's dtype (round to nearest even) and writes. */
+/* Converts float32 to the entry's dtype (round to nearest even) and writes. A finite value that the dtype can not hold (over
+ * 65504 for F16) is ERROR_INVALID with the tensor's name: nothing becomes infinite silently. A piece never spans two
+ * tensors. */
 int safetensors_writer_floats(struct safetensors_writer *writer, const float *values, size_t count,
                               struct error *error);
 int safetensors_writer_raw(struct safetensors_writer *writer, const void *bytes, size_t length, struct error *error);
@@ -91,5 +105,7 @@ void safetensors_writer_fini(struct safetensors_writer *writer);                
 
 const char *dtype_name(enum dtype dtype);
 int dtype_bytes(enum dtype dtype);
+int dtype_parse(const char *name);             /* -1: unknown */
+bool dtype_is_trainable(enum dtype dtype);     /* F32, F16, BF16 */
 
 #endif

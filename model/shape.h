@@ -18,7 +18,8 @@ enum family {
     FAMILY_COUNT
 };
 
-/* X(code, name in config.json). gelu_new, gelu_pytorch_tanh and gelu_fast are one function: the tanh form. */
+/* X(code, name in config.json). gelu_new, gelu_pytorch_tanh and gelu_fast are one function: the tanh form; the other
+ * names are in model/shape.c's table of aliases. */
 #define ACTIVATION_TABLE(X)                          \
     X(ACTIVATION_GELU_TANH, "gelu_new")              \
     X(ACTIVATION_GELU_ERF, "gelu")                   \
@@ -47,6 +48,9 @@ struct shape {
     double norm_epsilon;
 };
 
+/* Beyond these a size is a mistake, and products of two or three of them still fit. */
+enum { SHAPE_LAYERS_MAX = 8192, SHAPE_SIZE_MAX = 1 << 24 };
+
 /* Refuses sizes that are not positive, that do not fit together, or whose parameter count would overflow:
  * ERROR_INVALID, each disagreement a detail. */
 int shape_check(const struct shape *shape, struct error *error);
@@ -55,6 +59,10 @@ bool shape_equal(const struct shape *a, const struct shape *b);
 uint64_t shape_parameters(const struct shape *shape);
 const char *family_name(enum family family);
 const char *activation_name(enum activation activation);
+/* By a name or an alias of config.json ("gelu_fast", "swish"); -1 if unknown. */
+int activation_parse(const char *name);
+/* By model_type; -1 if unknown. */
+int family_parse(const char *name);
 
 /* Weights that enter a matrix product per token: embedding look-ups 0, the head once. */
 uint64_t shape_product_weights(const struct shape *shape);

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "model/shape.h"
@@ -47,6 +48,7 @@ struct tensor_row {
 };
 
 enum { TENSOR_NAME_BYTES = 96, TENSOR_ALIGN = 16 };   /* offsets are multiples of 16 floats */
+enum { LAYOUT_ROWS_MAX = 64 };
 
 struct tensor {
     const struct tensor_row *row;
@@ -56,12 +58,16 @@ struct tensor {
     char name[TENSOR_NAME_BYTES];   /* the row's name with the layer put in, without prefix */
 };
 
+/* Where a row's tensors stand in the table: the one of layer l is tensors[first + l * stride]. */
+struct tensor_run { int first, stride, layers; };   /* layers 0: the shape has none of them */
+
 struct tensor_table {
     struct shape shape;
     int count;
     struct tensor *tensors;         /* in the order of the family's table: outer tensors, then layer by layer, then the end */
     size_t slab;                    /* floats of a slab, padding included; a multiple of TENSOR_ALIGN */
     uint64_t parameters;            /* without padding */
+    struct tensor_run runs[LAYOUT_ROWS_MAX];   /* by row of the layout: look-ups cost the rows, not the tensors */
 };
 
 /* Builds the table of a shape that passed shape_check. Pair with tensor_table_fini. ERROR_NO_MEMORY. */
@@ -80,9 +86,18 @@ struct layout {
     const char *prefix;                  /* "transformer.": optional in files */
     const struct tensor_row *rows;
     int row_count;
-    const char *const *ignored;          /* name endings that ship in files and are no parameters ("attn.bias"); NULL-ended */
+    const char *const *ignored;          /* name endings that ship in files and are no parameters (".attn.bias"); NULL-ended */
+    bool heads_fill_width;               /* width = heads * head size is a rule of the family */
+    bool grouped_queries;                /* kv heads may be fewer than heads */
 };
 const struct layout *layout_of(enum family family);
+/* True for a buffer that ships in files and is no parameter. Only for names that are no tensor of the table. */
+bool layout_ignores(const struct layout *layout, const char *name);
+/* How many tensors a row makes under a shape (0: an untied head of a tied model), and elements of one; -1 on overflow. */
+int layout_row_layers(const struct tensor_row *row, const struct shape *shape);
+int layout_row_elements(const struct tensor_row *row, const struct shape *shape, uint64_t *elements);
+
+extern const struct layout layout_gpt2;
 
 /* Size of an axis under a shape. */
 int axis_size(enum axis axis, const struct shape *shape);

@@ -2,7 +2,8 @@
  *
  * Everything here runs on the loop thread. Work that takes time (reading files, hashing, growing, training, SQLite writes)
  * goes to the pool; the answer comes back through a callback on the loop thread. Callbacks are never called before
- * the function that takes them has returned. */
+ * the function that takes them has returned. A function that takes a callback returns 0, or ERROR_NO_MEMORY: then the callback
+ * is never called and nothing has changed. */
 #ifndef SERVER_SERVICE_H
 #define SERVER_SERVICE_H
 
@@ -16,6 +17,7 @@
 #include "base/error.h"
 
 struct service;
+struct metrics;
 struct uv_loop_s;
 
 enum { SERVICE_ID_BYTES = 40 };      /* "study_" + 26 sortable characters */
@@ -28,12 +30,16 @@ struct service_options {
     struct clock *clock;
     struct uv_loop_s *loop;
     const char *version;
+    struct metrics *metrics;         /* observed into; NULL: nobody looks */
+    bool recover;                    /* take up every unfinished study at the start (serve); lag run takes up its own */
 };
 
 /* Takes the store's lock (ERROR_CONFLICT naming the process that has it), opens it. Recovery begins with service_start. */
 int service_open(struct service **service, const struct service_options *options, struct error *error);
 /* Recovers in the background: loads unfinished studies, then lets them run. */
 void service_start(struct service *service);
+/* Takes up one stored study that is not ended and not in memory (lag run). */
+int service_take_up(struct service *service, const char *id, struct error *error);
 /* Ready: recovered, store writable. Otherwise `reason` says why not. */
 bool service_ready(const struct service *service, char reason[256]);
 /* Lines "[+]name ok" / "[-]name failed: why" for /readyz?verbose. */
@@ -48,9 +54,9 @@ const char *service_upload_directory(const struct service *service);
 typedef void service_callback(void *context, const struct error *error, const char *id, bool existed);
 /* `directory`: holds config.json, model.safetensors or shards + index, optional optimizer.safetensors, tokenizer files. Same
  * content: the same id, existed = true. Removes `directory` in every case. */
-void service_accept_checkpoint(struct service *service, const char *directory, service_callback *callback, void *context);
+int service_accept_checkpoint(struct service *service, const char *directory, service_callback *callback, void *context);
 /* `file`: the raw token file. Any format; tokens are judged when a study uses it. */
-void service_accept_dataset(struct service *service, const char *file, service_callback *callback, void *context);
+int service_accept_dataset(struct service *service, const char *file, service_callback *callback, void *context);
 
 /* ---- studies */
 struct study_submission {
@@ -58,32 +64,38 @@ struct study_submission {
     const char *idempotency_key;              /* NULL: none */
     const char *checkpoint_directory;         /* multipart parts already on disk below the upload directory; NULL: none */
     const char *train_file, *valid_file;
+    bool by_content;                          /* lag run: the same request on the same files is the same study */
 };
 /* Parses, reads headers and data, resolves, plans, checks memory and disk, commits (fsync); then calls back with the id.
  * existed: the idempotency key was seen with the same body. ERROR_CONFLICT: with another body. */
-void service_submit(struct service *service, const struct study_submission *submission, service_callback *callback,
+int service_submit(struct service *service, const struct study_submission *submission, service_callback *callback,
                     void *context);
 /* The dry run: on success `json` has the answer. */
 typedef void service_text_callback(void *context, const struct error *error, const char *json, size_t length);
-void service_validate(struct service *service, const char *body, size_t length, service_text_callback *callback,
+int service_validate(struct service *service, const char *body, size_t length, service_text_callback *callback,
                       void *context);
-void service_cancel(struct service *service, const char *id, service_callback *callback, void *context);
-void service_resume(struct service *service, const char *id, service_callback *callback, void *context);
+int service_cancel(struct service *service, const char *id, service_callback *callback, void *context);
+int service_resume(struct service *service, const char *id, service_callback *callback, void *context);
 /* kind: "studies", "checkpoints", "datasets". ERROR_NOT_FOUND, ERROR_CONFLICT (running; or naming the study that uses it). */
-void service_delete(struct service *service, const char *kind, const char *id, service_callback *callback, void *context);
+int service_delete(struct service *service, const char *kind, const char *id, service_callback *callback, void *context);
 
 /* ---- reading: at once, from memory or by a short query. ERROR_NOT_FOUND. */
 int service_study_json(struct service *service, const char *id, struct buffer *out, bool *ended, struct error *error);
+int service_study_state(struct service *service, const char *id, enum study_state_name *state, struct error *error);
 int service_list(struct service *service, const char *kind, const char *state, int limit, const char *after,
                  struct buffer *out, struct error *error);          /* {"items": […], "next": …} */
 int service_show(struct service *service, const char *kind, const char *id, struct buffer *out, struct error *error);
-/* what: "curves.csv", "curves.json", "plot.svg" */
+/* what: "curves.csv", "curves.json", "plot.svg", "table.txt" */
 int service_study_document(struct service *service, const char *id, const char *what, struct buffer *out,
                            struct error *error);
 /* Path of a candidate's file for sendfile; ERROR_CONFLICT while the candidate is unfinished; "" lists names as JSON into
  * `listing`. */
 int service_candidate_file(struct service *service, const char *id, const char *candidate, const char *file,
                            char path[4096], struct buffer *listing, struct error *error);
+
+/* The nth kept candidate's name and directory; -1 (no error) past the last. */
+int service_kept_directory(struct service *service, const char *id, int nth, char name[65], char path[4096],
+                           struct error *error);
 
 /* ---- watching: `notify` is called (loop thread) whenever the study has new events or ended. */
 struct service_watch { void (*notify)(struct service_watch *watch); void *owner; struct service_watch *next; char id[SERVICE_ID_BYTES]; };

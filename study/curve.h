@@ -1,5 +1,6 @@
-/* Curve: ordered points of one trial. A point keeps the per-window validation losses as the float32 values that are stored,
- * so that every decision is a function of stored values and comes out the same after a crash. Pure values, no I/O. */
+/* Curve: ordered points of one trial. A point keeps the per-window validation losses as the float32 values that are
+ * stored, so that every decision is a function of stored values and comes out the same after a crash. Pure values,
+ * no I/O. */
 #ifndef STUDY_CURVE_H
 #define STUDY_CURVE_H
 
@@ -33,12 +34,16 @@ const struct point *curve_last(const struct curve *curve);                  /* N
 /* Forgets the points after `step` (recovery: they will be redone). */
 void curve_truncate(struct curve *curve, uint64_t step);
 
-/* The evaluation grid up to `last`: 0, the distinct floor(4 * 1.2^n), multiples of `every` (0: none), and `last` itself.
- * Steps ascending; decides[i]: a geometric point or the last. Caller frees with grid_fini. */
+/* The evaluation grid up to `last`: 0, the distinct floor(4 * 1.2^n), multiples of `every` (0: none), and `last`
+ * itself. Steps ascending; geometric[i]: a geometric point or the last, the points that decide. Caller frees with
+ * grid_fini. ERROR_INVALID: `every` gives more than GRID_REGULAR_MAX points; ERROR_NO_MEMORY. */
+enum { GRID_REGULAR_MAX = 100000,
+       GRID_GEOMETRIC_MAX = 256 };   /* 1.2^n passes 2^64 before */
 struct grid { uint64_t *steps; bool *geometric; int count; };
 int grid_init(struct grid *grid, uint64_t last, uint64_t every, struct error *error);
 void grid_fini(struct grid *grid);
 bool grid_has(const struct grid *grid, uint64_t step);
+bool grid_is_geometric(const struct grid *grid, uint64_t step);   /* 0 is not, unless it is the last */
 uint64_t grid_next(const struct grid *grid, uint64_t step);    /* the first point > step; `last` if none */
 
 #endif

@@ -1,4 +1,5 @@
-/* Study: the whole life of one request as a pure state machine. Values in, decisions out: no I/O, no clock, no threads.
+/* Study: the whole life of one request as a pure state machine. Values in, decisions out: no I/O, no clock, no
+ * threads.
  *
  *                 admit            every barrier decided, or cap
  *     (spec) ---> queued ---> running --------------------------> succeeded   (at least one candidate completed)
@@ -8,9 +9,9 @@
  *
  *     candidate: pending -> running -> completed | diverged | failed | cancelled | interrupted | (eliminated: later)
  *
- * Rounds: the geometric points from k_min on are barriers. Between barriers the trial with the fewest steps runs first; none
- * passes a barrier that is not decided. A barrier is decided when every live trial has its point there. Hence decisions
- * depend on logical rounds only, never on the number of workers or on finishing order. */
+ * Rounds: the geometric points from k_min on are barriers. Between barriers the trial with the fewest steps runs
+ * first; none passes a barrier that is not decided. A barrier is decided when every live trial has its point there.
+ * Hence decisions depend on logical rounds only, never on the number of workers or on finishing order. */
 #ifndef STUDY_STUDY_H
 #define STUDY_STUDY_H
 
@@ -67,6 +68,7 @@ struct decision {
     bool holds;                    /* condition (3) of the rule held at this point */
     int best_now, best_predicted;  /* candidate indices, -1 */
     bool knees_passed;
+    int live;                      /* candidates that took part */
     char reason[512];
 };
 
@@ -75,39 +77,55 @@ struct study {
     struct grid grid;
     struct candidate *candidates;          /* spec->candidate_count */
     int windows;                           /* W */
+    int vocabulary;                        /* V, set by the driver after study_init; 0: unknown, then L(0) alone bounds
+                                              the loss in the divergence rule */
     double tokens_per_step;
     struct decision *decisions;            /* one per decided barrier, ascending */
     int decision_count, decision_capacity;
     bool finished;                         /* the last decision was not CONTINUE */
 };
 
-/* All candidates pending. ERROR_NO_MEMORY. */
+/* All candidates pending. ERROR_NO_MEMORY, ERROR_INVALID (no candidates or too many, too many evaluation points). */
 int study_init(struct study *study, const struct study_spec *spec, int windows, struct error *error);
 void study_fini(struct study *study);
 
 /* The work that a candidate may do next. */
 enum work_kind { WORK_NONE, WORK_EVALUATE, WORK_TRAIN };
-struct work { enum work_kind kind; int candidate; uint64_t step; };   /* EVALUATE at step; TRAIN until step (the next grid point) */
-/* For one candidate: what comes next, or WORK_NONE (finished, dead, same_as, or waiting at an undecided barrier). */
+/* EVALUATE at `step`; TRAIN until `step` (the next grid point). */
+struct work { enum work_kind kind; int candidate; uint64_t step; };
+/* For one candidate: what comes next, or WORK_NONE (finished, dead, same_as, or waiting at an undecided barrier).
+ * Cancelled candidates have none; interrupted ones go on. A driver that resumes a cancelled study sets its
+ * candidates to CANDIDATE_INTERRUPTED. EVALUATE at 0 comes first: the candidate is grown by then. */
 struct work study_candidate_work(const struct study *study, int candidate);
 /* Among the candidates that are not busy: the one with the fewest steps that has work (lowest index on equal steps).
  * `busy[i]`: lent to a worker, or saving. */
 struct work study_next_work(const struct study *study, const bool *busy);
 
-/* Facts from the driver. */
+/* Facts from the driver. A candidate with the same hash and the same moments policy as an earlier one is its copy
+ * (same_as): whatever else a hash leaves out must go into it. */
 void study_grown(struct study *study, int candidate, const char *hash, uint64_t parameters, double flops_per_token,
                  double preservation, double loss_before);     /* also finds same_as among lower indices */
 void study_trained(struct study *study, int candidate, uint64_t step);
-/* Records an evaluation point; applies the divergence rule of methods C.1 (NaN/Inf, or averaged loss > max(L(0), ln V) + 1
- * at two successive points after warm-up). ERROR_NO_MEMORY. */
+/* Records an evaluation point; applies the divergence rule of methods C.1 (NaN/Inf, or averaged loss > max(L(0), ln
+ * V) + 1 at two successive points after warm-up). ERROR_NO_MEMORY. */
 int study_point(struct study *study, int candidate, const struct point *point, struct error *error);
 void study_diverged(struct study *study, int candidate, uint64_t step, const char *reason);
 void study_candidate_failed(struct study *study, int candidate, const char *reason);
 
-/* Decides the first undecided barrier if every live trial has its point there; else kind NONE. Call until NONE. Appends to
- * study->decisions; sets finished and the candidates' states (completed) when settled or at the cap. All dead: FAILED. */
+/* Decides the first undecided barrier if every live trial has its point there; else kind NONE. Call until NONE.
+ * Appends to study->decisions; sets finished and the candidates' states (completed) when settled or at the cap. All
+ * dead: FAILED. */
 struct decision study_decide(struct study *study, struct error *error);
-/* Is `step` a barrier of this study? */
+/* Is `step` a barrier of this study? A deciding grid point from k_min on, or the last. */
 bool study_is_barrier(const struct study *study, uint64_t step);
+
+/* Questions about the candidates at a step; they look at nothing later than that step, so that decisions recomputed
+ * from whole curves are those that were taken when the curves grew. */
+/* Has ended for good: diverged, failed or eliminated. */
+bool candidate_is_dead(const struct candidate *candidate);
+/* Takes part in what is decided at `step`: not the copy of another, has a finite point there, not diverged by then. */
+bool study_takes_part(const struct study *study, int candidate, uint64_t step);
+/* The first of the two successive points at which the rule held, and (settled_at, may be NULL) the second. */
+bool study_transition(const struct study *study, uint64_t *step, uint64_t *settled_at);
 
 #endif

@@ -1,5 +1,8 @@
-/* Corpus: tokens in a file, read by position. Formats: bytes, u16, u32 (little-endian), llmc (256 int32 header, magic
- * 20240520, then u16), npy (1-D of |u1 <u2 <u4 <i4 <i8), safetensors (one 1-D integer tensor). Nothing is held in memory.
+/* Corpus: tokens in a file, read by position. Formats: bytes, u16, u32 (little-endian), llmc (256 int32 header,
+ * magic 20240520, version 1, then u16), npy (1-D, C order, little-endian integers of 1 to 8 bytes), safetensors (one
+ * 1-D integer tensor and nothing else). Nothing is held in memory.
+ * What is wrong with a file's content is ERROR_INVALID with one detail whose pointer is "": a caller that knows which
+ * file it was puts "/data/train" or "/data/valid" in front (error_prefix_pointer).
  * Thread rule: after opening any number of threads may read (pread). */
 #ifndef TRAINER_CORPUS_H
 #define TRAINER_CORPUS_H
@@ -28,12 +31,14 @@ struct corpus {
     enum corpus_format format;     /* resolved: never CORPUS_AUTO */
     uint64_t data_offset;          /* bytes */
     int token_bytes;               /* 1, 2, 4, 8 */
+    bool token_signed;             /* npy and safetensors only */
     uint64_t first, tokens;        /* this corpus is tokens [first, first + tokens) of the file */
     int vocabulary;
 };
 
-/* Opens, resolves the format (auto: by magic, else bytes if vocabulary <= 512, else ERROR_INVALID "say u16 or u32"), scans
- * every token once: one >= vocabulary is ERROR_INVALID with its offset. Shorter than context + 1: ERROR_INVALID. */
+/* Opens, resolves the format (auto: by magic, else bytes if vocabulary <= 512, else ERROR_INVALID "say u16 or u32"),
+ * scans every token once: one >= vocabulary is ERROR_INVALID with its offset. Shorter than context + 1:
+ * ERROR_INVALID. */
 int corpus_open(struct corpus *corpus, const char *path, enum corpus_format format, int vocabulary, int context,
                 struct error *error);
 /* The same without the scan (files already accepted: resume). */
@@ -43,8 +48,8 @@ void corpus_close(struct corpus *corpus);
 /* Splits off the last tenth (at least one window of context + 1 tokens) as validation: both share the file (the second
  * opens it again). ERROR_INVALID if too short for both. */
 int corpus_split(struct corpus *train, struct corpus *valid, int context, struct error *error);
-/* Reads `count` tokens from position (modulo length) as int32. ERROR_IO if the file shrank; ERROR_INVALID for a token that is
- * out of the vocabulary now (the file changed). */
+/* Reads `count` tokens from position (modulo length) as int32. Allocates nothing. ERROR_IO if the file shrank;
+ * ERROR_INVALID for a token that is out of the vocabulary now (the file changed). */
 int corpus_read(const struct corpus *corpus, uint64_t position, int count, int32_t *tokens, struct error *error);
 
 /* Validation windows (contract 1): of N = (tokens - 1) / context possible non-overlapping windows, W = min(N, max(1,
@@ -53,10 +58,21 @@ struct windows { uint64_t possible; int count; int context; };
 struct windows windows_of(const struct corpus *corpus, int context, uint64_t wanted_tokens);
 uint64_t windows_position(const struct windows *windows, int index);
 
-enum sampler { SAMPLER_RANDOM, SAMPLER_SEQUENTIAL };
+/* X(code, name) */
+#define SAMPLERS(X) X(SAMPLER_RANDOM, "random") X(SAMPLER_SEQUENTIAL, "sequential")
+enum sampler {
+#define X(code, name) code,
+    SAMPLERS(X)
+#undef X
+    SAMPLER_COUNT
+};
+const char *sampler_name(enum sampler sampler);
+int sampler_parse(const char *text, enum sampler *sampler);              /* 0 or -1 */
+
 /* Fills inputs and targets (rows x context each) for rows [first_row, first_row + rows) of step `step` of a batch of
- * `batch` rows. random: each row's start uniform in [0, tokens - context - 1], drawn from (seed, seed_index, RNG_DATA) at position
- * step * batch + row; sequential: offset (step * batch + row) * context, index modulo length. `scratch`: context + 1. */
+ * `batch` rows. random: each row's start uniform in [0, tokens - context - 1], drawn from (seed, seed_index,
+ * RNG_DATA) at position step * batch + row; sequential: offset (step * batch + row) * context, index modulo length.
+ * `scratch`: context + 1. */
 struct sampling { enum sampler sampler; uint64_t seed, seed_index; int batch, context; };
 int sample_rows(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int first_row, int rows,
                 int32_t *inputs, int32_t *targets, int32_t *scratch, struct error *error);

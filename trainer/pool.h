@@ -1,7 +1,7 @@
 /* The thread-pool seam: jobs run somewhere, and `done` is called on the owner's (loop) thread afterwards.
  * Bodies: uv (libuv's pool; the only file of this room with uv.h), inline (runs a job when the test says so).
- * At most `limit` jobs are inside libuv at once; the rest wait in our own ready queue, by priority, then first in first out:
- * libuv's pool has no priorities, and hashing an upload or an fsync must never wait behind training.
+ * At most a lane's limit of its jobs are inside libuv at once; the rest wait in our own queue of that lane, first in
+ * first out: libuv's pool has no priorities, and hashing an upload or an fsync must never wait behind training.
  * Thread rule: all functions on the owner's thread; run() on any. */
 #ifndef TRAINER_POOL_H
 #define TRAINER_POOL_H
@@ -11,7 +11,8 @@
 
 #include "base/error.h"
 
-enum pool_lane { POOL_TRAIN, POOL_SERVICE, POOL_LANE_COUNT };   /* at most `workers` train jobs; 2 service jobs beside */
+/* At most `workers` train jobs; 2 service jobs beside. */
+enum pool_lane { POOL_TRAIN, POOL_SERVICE, POOL_LANE_COUNT };
 
 struct pool;
 struct pool_job {
@@ -36,12 +37,14 @@ struct pool {
 };
 
 struct uv_loop_s;
-/* Sets libuv's thread count to workers + 2 (must be before its first use) and binds to the loop. */
+/* Sets libuv's thread count to workers + 2 (must be before its first use) and binds to the loop. Everything that
+ * submit and cancel need is allocated here, so that neither can fail. ERROR_INVALID, ERROR_NO_MEMORY. */
 int pool_uv_init(struct pool *pool, struct uv_loop_s *loop, int workers, struct error *error);
 void pool_uv_fini(struct pool *pool);       /* nothing may be in flight */
 
 int pool_inline_init(struct pool *pool, int workers, struct error *error);
-/* Runs the next job and its done; false if none waits. `seed`-driven order for tests of scheduling: see pool_inline_order. */
+/* Hands back one cancelled job, else runs the next job and its done; false if none waits. `seed`-driven order for
+ * tests of scheduling: see pool_inline_order. */
 bool pool_inline_step(struct pool *pool);
 /* Runs waiting jobs in an order drawn from the seed instead of first in first out. */
 void pool_inline_order(struct pool *pool, uint64_t seed);

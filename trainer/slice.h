@@ -32,7 +32,10 @@ struct slice {
 uint64_t slice_steps(const struct shape *shape, const struct training *training, double seconds,
                      double flops_per_second);
 
-/* The job's body: runs on a worker. */
+/* The job's body: runs on a worker. Trains until until_step or steps_limit, or until the trial diverged (not an
+ * error of the slice: the trial says so); or evaluates one budget. status ERROR_CANCELLED when `stop` was seen. */
 void slice_run(struct slice *slice);
+/* The same as a pool_job's run. */
+void slice_job_run(struct pool_job *job);
 
 #endif

@@ -1,10 +1,12 @@
-/* Training parameters: a study's `training` object, resolved; and the tables of optimizers and schedules. Pure values. */
+/* Training parameters: a study's `training` object, resolved; and the tables of optimizers and schedules. Pure
+ * values. */
 #ifndef TRAINER_TRAINING_H
 #define TRAINER_TRAINING_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "base/parameter.h"
 #include "model/shape.h"
 #include "trainer/corpus.h"
@@ -39,8 +41,25 @@ enum schedule_name {
     SCHEDULE_COUNT
 };
 
-enum decay_form { DECAY_LINEAR, DECAY_EXPONENTIAL, DECAY_SQRT };
-enum average_kind { AVERAGE_NONE, AVERAGE_WINDOW, AVERAGE_EMA };
+/* X(code, name). sqrt: 1 - sqrt(u) (Haegele et al., arXiv 2405.18392). */
+#define DECAY_FORMS(X) X(DECAY_LINEAR, "linear") X(DECAY_EXPONENTIAL, "exponential") X(DECAY_SQRT, "sqrt")
+enum decay_form {
+#define X(code, name) code,
+    DECAY_FORMS(X)
+#undef X
+    DECAY_FORM_COUNT
+};
+const char *decay_form_name(enum decay_form form);
+
+#define AVERAGE_KINDS(X) X(AVERAGE_NONE, "none") X(AVERAGE_WINDOW, "window") X(AVERAGE_EMA, "ema")
+enum average_kind {
+#define X(code, name) code,
+    AVERAGE_KINDS(X)
+#undef X
+    AVERAGE_KIND_COUNT
+};
+const char *average_kind_name(enum average_kind kind);
+int average_kind_parse(const char *text, enum average_kind *kind);       /* 0 or -1 */
 
 struct optimizer_spec {
     enum optimizer_name name;
@@ -60,7 +79,7 @@ struct schedule_spec {
 struct average_spec {
     enum average_kind kind;    /* window */
     double fraction;           /* window: c_t = min(1, 1 / (fraction t)), 0.2 */
-    double decay;              /* ema */
+    double decay;              /* ema: c = 1 - decay, from the starting weights on; 0.999 */
 };
 
 struct training {
@@ -77,9 +96,21 @@ struct training {
 
 /* Every default filled in for a shape (the parent's): context, rate, warm-up … */
 struct training training_defaults(const struct shape *shape);
+/* The defaults that follow from another value, for requests that give that one: min(100, steps / 20); steps / 10;
+ * adamw min(2e-3, 0.4 / width), schedule_free_adamw twice that, sgd 0.1, schedule_free_sgd 1. */
+uint64_t training_default_warmup(uint64_t steps);
+uint64_t training_default_decay(uint64_t steps);
+double training_default_rate(enum optimizer_name optimizer, int width);
 
-/* The rate of step `step` (0-based: the first update uses step 0): warm-up (step + 1) / warmup, then the schedule's
- * factor times learning_rate. Pure. */
+/* Refuses values out of range, a context beyond the shape's, a warm-up or decay longer than the horizon: ERROR_INVALID;
+ * and rows of the tables that are not available: ERROR_INVALID, saying which are. Each disagreement is a detail with a
+ * pointer relative to the training object ("/schedule/name"). */
+int training_check(const struct training *training, const struct shape *shape, struct error *error);
+
+/* The rate of step `step` (0-based: the first update uses step 0): the warm-up's (step + 1) / warmup, at most 1,
+ * times the schedule's factor times learning_rate. wsd: with u = (step - (T - decay_steps)) / decay_steps in [0, 1]
+ * the factor falls from 1 at u = 0 (the first update of the decay) to `minimum` at u = 1, that is at step T: no
+ * update is spent on a rate of 0. Pure. The schedule must be an available one. */
 double schedule_rate(const struct training *training, uint64_t step);
 
 /* The tables' parameters, for parser, JSON Schema and documents. */

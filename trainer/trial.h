@@ -1,8 +1,11 @@
-/* Trial: one candidate being trained. Weights, moments, running average, step counters; saved and resumed bit for bit.
+/* Trial: one candidate being trained. Weights, moments, running average, step counters; saved and resumed
+ * bit for bit.
  *
- * A trial is lent to one worker for one slice. It owns its persistent state (one slab); what a step needs besides is the
- * worker's scratch. The data cursor is the step itself, streams are counter-based: there is no other hidden state.
- * Determinism: the same binary, CPU kind, grown checkpoint and training values give the same bits, whatever else runs. */
+ * A trial is lent to one worker for one slice. It owns its persistent state (one slab); what a step needs besides is
+ * the worker's scratch. The data cursor is the step itself, streams are counter-based: there is no other hidden
+ * state.
+ * Determinism: the same binary, CPU kind, grown checkpoint and training values give the same bits, whatever else
+ * runs. */
 #ifndef TRAINER_TRIAL_H
 #define TRAINER_TRIAL_H
 
@@ -46,21 +49,33 @@ struct trial {
 size_t trial_bytes(const struct shape *shape, const struct training *training);
 size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training);
 
-/* Starts at step 0 from a grown checkpoint (its moments and step counters are used when there). Copies what it needs.
- * ERROR_NO_MEMORY. */
+/* Starts at step 0 from a grown checkpoint (its moments and step counters are used when there). With from_raw (the
+ * checkpoint has moments->raw) it goes on instead where that run stopped: step and data cursor are the provenance's,
+ * so that schedule and data continue and, without a running average, the result is the uninterrupted run's bit for
+ * bit; an average begins anew there. Copies what it needs. The kernels must compute in float32. ERROR_NO_MEMORY,
+ * ERROR_INVALID (training_check; from_raw without raw weights). */
 int trial_init(struct trial *trial, const struct checkpoint *checkpoint, const struct trial_options *options,
                struct error *error);
 void trial_fini(struct trial *trial);
 
-/* One file: header with shape, step and checks, then the slab, with a SHA-256 at the end. Written atomically (fsync). */
-int trial_save(const struct trial *trial, const char *path, struct error *error);
-/* Into a trial of the same shape and options made by trial_init_empty. ERROR_DAMAGED if the file is not whole. */
+/* Zeroed state, to load into. ERROR_NO_MEMORY, ERROR_INVALID. */
 int trial_init_empty(struct trial *trial, const struct shape *shape, const struct trial_options *options,
                      struct error *error);
+/* One file: header with shape, step and checks, then the slab, with a SHA-256 at the end. Written atomically, with
+ * fsync. ERROR_IO, ERROR_DISK_FULL, ERROR_NO_MEMORY: the old file, if any, is still there. */
+int trial_save(const struct trial *trial, const char *path, struct error *error);
+/* Loads into a trial of the same shape and options. ERROR_DAMAGED if the file is not whole or belongs to another shape
+ * or other training values, ERROR_NOT_FOUND. After a failure the trial holds no usable weights: load again or
+ * trial_fini. */
 int trial_load(struct trial *trial, const char *path, struct error *error);
 
+/* Is the file whole, whatever trial it is of (`lag check`)? ERROR_DAMAGED if not. */
+int trial_file_check(const char *path, struct error *error);
+
 /* Downloads into a checkpoint of the same shape: averaged (or raw, if there is no average) weights into
- * checkpoint->weights; raw iterate, moments and counters into checkpoint->moments (added if absent). */
+ * checkpoint->weights; raw iterate, moments and counters into checkpoint->moments (added if absent); step, data
+ * cursor and seed into its provenance (tokens_seen is the caller's to add); the hash follows the new weights.
+ * ERROR_NO_MEMORY. */
 int trial_export(const struct trial *trial, struct checkpoint *checkpoint, struct error *error);
 
 /* A worker's scratch: gradients, a network with room for one micro-batch, token buffers. Fits every shape given. */
@@ -71,9 +86,9 @@ void scratch_free(struct scratch *scratch);
 /* Does this scratch serve that trial (same shape, batch, context)? */
 bool scratch_fits(const struct scratch *scratch, const struct trial *trial);
 
-/* One update: micro-batches, clip, AdamW, running average. Allocates nothing. Checks *stop between micro-batches: if set, leaves
- * the trial as it was before the step and returns ERROR_CANCELLED. A non-finite loss or gradient norm sets diverged and
- * diverged_step and returns 0 with the weights untouched. ERROR_IO if the corpus can't be read. */
+/* One update: micro-batches, clip, AdamW, running average. Allocates nothing. Checks *stop between micro-batches: if
+ * set, leaves the trial as it was before the step and returns ERROR_CANCELLED. A non-finite loss or gradient norm
+ * sets diverged and diverged_step and returns 0 with the weights untouched. ERROR_IO if the corpus can't be read. */
 int trial_step(struct trial *trial, struct scratch *scratch, const struct corpus *train, const atomic_bool *stop,
                struct error *error);
 
@@ -86,7 +101,10 @@ struct evaluation {
     float *losses, *raw_losses;    /* owned by the caller: windows.count and raw_count floats */
     int next, raw_next;            /* cursors */
 };
-/* Evaluates up to `budget_tokens` further tokens; *finished when all is done. Never changes the trial. */
+/* Evaluates about `budget_tokens` further tokens, at least one group; *finished when all is done. Windows are always
+ * grouped alike (as many as the scratch has rows, in order), so the losses do not depend on the budget. Never
+ * changes the trial. ERROR_CANCELLED when *stop was seen between groups: what was done stays done, the cursors tell.
+ * ERROR_IO. */
 int trial_evaluate(const struct trial *trial, struct scratch *scratch, const struct corpus *valid,
                    struct evaluation *evaluation, uint64_t budget_tokens, const atomic_bool *stop, bool *finished,
                    struct error *error);
@@ -96,7 +114,7 @@ int evaluate_weights(const struct kernels *kernels, const struct checkpoint *che
                      const struct windows *windows, float *losses, struct error *error);
 
 /* Statistics of per-window losses: mean and standard error (sd / sqrt(W)), in double, fixed order. */
-struct loss_summary { double mean, standard_error; };
+struct loss_summary { double mean, standard_error; };   /* NaN: mean of none, error of fewer than two */
 struct loss_summary loss_summarize(const float *losses, int count);
 
 #endif

@@ -1,0 +1,171 @@
+#include "api/fields.h"
+
+#include <limits.h>
+
+/* A path may be as long as a path; a name is shown in tables. */
+enum { PATH_LONGEST = FILE_PATH_BYTES - 1, NAME_LONGEST = sizeof((struct study_spec *)0)->name - 1 };
+static const double COUNT_MAX = 9007199254740992.0;    /* 2^53: what a JSON number holds exactly */
+
+static bool never(const struct study_spec *spec)
+{
+    (void)spec;
+    return false;
+}
+static bool has_target(const struct study_spec *spec)
+{
+    const struct spec_target *t = &spec->target;
+    return t->layers || t->width || t->heads || t->ff || t->context;
+}
+static bool has_target_layers(const struct study_spec *spec) { return spec->target.layers > 0; }
+static bool has_target_width(const struct study_spec *spec) { return spec->target.width > 0; }
+static bool has_target_heads(const struct study_spec *spec) { return spec->target.heads > 0; }
+static bool has_target_ff(const struct study_spec *spec) { return spec->target.ff > 0; }
+static bool has_target_context(const struct study_spec *spec) { return spec->target.context > 0; }
+static bool is_window(const struct study_spec *spec) { return spec->training.average.kind == AVERAGE_WINDOW; }
+static bool is_ema(const struct study_spec *spec) { return spec->training.average.kind == AVERAGE_EMA; }
+
+#define IN(kind, member) .store = STORE_##kind, .offset = offsetof(struct study_spec, member)
+#define FROM(least, most) .minimum = (least), .maximum = (most)
+#define LATER .today = "", .shown = never
+#define ONLY(value) .today = (value)
+
+static const struct field ROWS[] = {
+    {"/name", FIELD_TEXT, FROM(1, NAME_LONGEST), .fallback = "study", IN(TEXT, name),
+     .summary = "the study's name, for humans"},
+    {"/checkpoint", FIELD_TEXT, FROM(1, PATH_LONGEST), IN(TEXT, checkpoint),
+     .summary = "the model to grow: an id (ckpt_…) or a path"},
+
+    {"/data", FIELD_OBJECT, .summary = "the token files"},
+    {"/data/train", FIELD_TEXT, FROM(1, PATH_LONGEST), IN(TEXT, data.train),
+     .summary = "training tokens: an id (data_…) or a path"},
+    {"/data/valid", FIELD_TEXT, FROM(1, PATH_LONGEST), .fallback = "the last tenth of train, held out", .nullable = true,
+     IN(TEXT, data.valid), .summary = "validation tokens: an id or a path"},
+    {"/data/format", FIELD_CHOICE, .choices = "auto|bytes|u16|u32|llmc|npy|safetensors", .fallback = "auto",
+     IN(ENUM, data.format), .summary = "format of the token files; auto: by magic, else bytes for vocabularies up to 512"},
+    {"/data/objective", FIELD_CHOICE, .choices = "causal|mlm|span_corruption|ul2", .fallback = "by family",
+     ONLY("\"causal\""), .summary = "what the model learns to predict"},
+    {"/data/sampler", FIELD_CHOICE, .choices = "random|sequential", .fallback = "random", IN(ENUM, data.sampler),
+     .summary = "which windows a training step reads"},
+    {"/data/mask_token", FIELD_ANY, LATER, .summary = "mask token of the denoising objectives"},
+    {"/data/pad_token", FIELD_ANY, LATER, .summary = "padding token of the denoising objectives"},
+    {"/data/eos_token", FIELD_ANY, LATER, .summary = "end token of the denoising objectives"},
+    {"/data/special_tokens", FIELD_ANY, LATER, .summary = "tokens that are never masked"},
+    {"/data/sentinel_first", FIELD_ANY, LATER, .summary = "first sentinel of span corruption"},
+    {"/data/sentinel_count", FIELD_ANY, LATER, .summary = "number of sentinels"},
+    {"/data/sentinel_step", FIELD_ANY, LATER, .fallback = "-1", .summary = "distance between sentinels"},
+    {"/data/mode_tokens", FIELD_ANY, LATER, .summary = "mode tokens of ul2"},
+
+    {"/target", FIELD_OBJECT, .shown = has_target, .summary = "the shape that every candidate must reach"},
+    {"/target/layers", FIELD_INTEGER, FROM(1, PARAMETER_LIST_MAX), IN(INT, target.layers), .shown = has_target_layers,
+     .summary = "layers"},
+    {"/target/width", FIELD_INTEGER, FROM(1, 1 << 17), IN(INT, target.width), .shown = has_target_width,
+     .summary = "width of the residual stream"},
+    {"/target/heads", FIELD_INTEGER, FROM(1, 1 << 17), IN(INT, target.heads), .shown = has_target_heads,
+     .summary = "attention heads"},
+    {"/target/ff", FIELD_INTEGER, FROM(1, 1 << 20), IN(INT, target.ff), .shown = has_target_ff,
+     .summary = "hidden units of an MLP"},
+    {"/target/context", FIELD_INTEGER, FROM(1, 1 << 24), IN(INT, target.context), .shown = has_target_context,
+     .summary = "positions"},
+    {"/max_candidates", FIELD_INTEGER, FROM(1, SPEC_CANDIDATES_MAX), .fallback = "16", LATER,
+     .summary = "how many candidates a target without candidates is expanded into"},
+
+    {"/candidates", FIELD_ARRAY, FROM(1, SPEC_CANDIDATES_MAX), .summary = "the ways to grow that are compared"},
+    {"/candidates/*/name", FIELD_TEXT, FROM(1, SPEC_NAME_MAX), .fallback = "from the operators, such as stack-12",
+     .summary = "unique; letters, digits, . _ - and space, begins with a letter or digit"},
+    {"/candidates/*/operators", FIELD_OPERATORS, FROM(1, GROWTH_STEPS_MAX), .summary = "operators, applied in order"},
+    {"/candidates/*/moments", FIELD_CHOICE, .choices = "reset|carry|old_only", .fallback = "reset",
+     .summary = "what happens to the optimizer's moments"},
+
+    {"/training", FIELD_OBJECT, .summary = "how a candidate is trained"},
+    {"/training/batch", FIELD_INTEGER, FROM(1, 65536), .fallback = "16", IN(INT, training.batch),
+     .summary = "sequences per step over all learners"},
+    {"/training/context", FIELD_INTEGER, FROM(1, 1 << 20), .fallback = "min(256, positions)", IN(INT, training.context),
+     .summary = "tokens per sequence"},
+    {"/training/steps", FIELD_INTEGER, FROM(1, 1000000000), .fallback = "20000", IN(U64, training.steps),
+     .summary = "the horizon T of the full run; a trial trains at most selection.max_k of them"},
+    {"/training/learning_rate", FIELD_NUMBER, FROM(1e-10, 100), .fallback = "adamw: min(2e-3, 0.4 / width)",
+     IN(DOUBLE, training.learning_rate), .summary = "peak learning rate"},
+    {"/training/optimizer", FIELD_OPTIMIZER, .fallback = "adamw", .summary = "the optimizer's name and parameters"},
+    {"/training/optimizer/momentum", FIELD_ANY, LATER, .summary = "momentum of sgd"},
+    {"/training/optimizer/nesterov", FIELD_ANY, LATER, .summary = "Nesterov momentum of sgd"},
+    {"/training/optimizer/r", FIELD_ANY, LATER, .summary = "polynomial weight power of schedule-free averaging"},
+    {"/training/optimizer/weight_power", FIELD_ANY, LATER, .summary = "rate power of schedule-free averaging"},
+    {"/training/optimizer/decay_at", FIELD_ANY, LATER, .summary = "where schedule-free weight decay acts"},
+    {"/training/optimizer/decoupling", FIELD_ANY, LATER, .summary = "decoupling constant of schedule-free averaging"},
+    {"/training/optimizer/averaged_moments", FIELD_ANY, LATER, .summary = "moments of the averaged gradients"},
+    {"/training/schedule", FIELD_SCHEDULE, .fallback = "constant", .summary = "the schedule's name and parameters"},
+    {"/training/schedule/a", FIELD_ANY, LATER, .summary = "amplitude of the power schedule"},
+    {"/training/schedule/b", FIELD_ANY, LATER, .summary = "exponent of the power schedule"},
+    {"/training/schedule/maximum", FIELD_ANY, LATER, .summary = "largest rate of the power schedule"},
+    {"/training/schedule/tokens_seen", FIELD_ANY, LATER, .summary = "tokens seen before the study"},
+    {"/training/clip", FIELD_NUMBER, FROM(0, 1e6), .fallback = "1.0", IN(DOUBLE, training.clip),
+     .summary = "largest global gradient norm; 0: off"},
+    {"/training/seed", FIELD_INTEGER, FROM(0, COUNT_MAX), .fallback = "1", IN(U64, training.seed),
+     .summary = "seed of data order, growth and ranking"},
+    {"/training/average", FIELD_OBJECT, .summary = "running average of the weights that evaluations look at"},
+    {"/training/average/kind", FIELD_CHOICE, .choices = "none|window|ema", .fallback = "window",
+     IN(ENUM, training.average.kind), .summary = "how the weights are averaged"},
+    {"/training/average/fraction", FIELD_NUMBER, FROM(0.001, 1), .fallback = "0.2", IN(DOUBLE, training.average.fraction),
+     .shown = is_window, .summary = "window: its length as a share of the steps done"},
+    {"/training/average/decay", FIELD_NUMBER, FROM(0, 0.9999999), .fallback = "0.999",
+     IN(DOUBLE, training.average.decay), .shown = is_ema, .summary = "ema: the share of the old average that a step keeps"},
+    {"/training/parametrization", FIELD_CHOICE, .choices = "standard|mup|completep|ntp", .fallback = "standard",
+     ONLY("\"standard\""), .summary = "how initial values and rates scale with the size"},
+    {"/training/width_learning_rate", FIELD_CHOICE, .choices = "given|scaled", .fallback = "scaled",
+     IN(BOOL, training.width_rate_scaled),
+     .summary = "scaled: hidden rates are divided by n after an n-fold width clone"},
+    {"/training/learners", FIELD_INTEGER, FROM(1, 64), .fallback = "1", ONLY("1"), .summary = "replicas under K-AVG"},
+    {"/training/learners_mode", FIELD_CHOICE, .choices = "weights|gradients", .fallback = "weights", ONLY("\"weights\""),
+     .shown = never, .summary = "what K-AVG averages"},
+    {"/training/average_every", FIELD_ANY, LATER, .summary = "K of K-AVG"},
+    {"/training/outer", FIELD_OBJECT, .shown = never, .summary = "outer optimizer of K-AVG"},
+    {"/training/outer/name", FIELD_CHOICE, .choices = "none|nesterov", .fallback = "none", ONLY("\"none\""), .shown = never,
+     .summary = "its name"},
+    {"/training/outer/learning_rate", FIELD_ANY, LATER, .summary = "its learning rate"},
+    {"/training/outer/momentum", FIELD_ANY, LATER, .summary = "its momentum"},
+    {"/training/batch_growth", FIELD_ANY, LATER, .summary = "growth of the batch per K-AVG round"},
+    {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", ONLY("false"),
+     .summary = "recompute block activations in the backward pass"},
+    {"/training/compute", FIELD_CHOICE, .choices = "f32|bf16", .fallback = "f32", ONLY("\"f32\""),
+     .summary = "precision of matrix products"},
+
+    {"/selection", FIELD_OBJECT, .summary = "how the winner is chosen"},
+    {"/selection/k", FIELD_K, FROM(1, 1000000000), .fallback = "auto",
+     .summary = "auto, or the step at which candidates are ranked"},
+    {"/selection/max_k", FIELD_INTEGER, FROM(1, 1000000000), .fallback = "min(T, max(1000, 0.05 T))",
+     IN(U64, selection.max_k), .summary = "k auto: the last step that a trial may reach"},
+    {"/selection/valid_tokens", FIELD_INTEGER, FROM(1, COUNT_MAX), .fallback = "100000", IN(U64, selection.valid_tokens),
+     .summary = "size of the fixed validation set"},
+    {"/selection/evaluate_every", FIELD_INTEGER, FROM(1, 1000000000), .fallback = "none", .nullable = true,
+     IN(U64, selection.evaluate_every), .summary = "regular evaluation grid beside the geometric one"},
+    {"/selection/raw_share", FIELD_NUMBER, FROM(0.01, 1), .fallback = "0.25", IN(DOUBLE, selection.raw_share),
+     .summary = "share of the validation windows on which the raw weights are evaluated too"},
+    {"/selection/rank_by", FIELD_CHOICE, .choices = "loss|predicted", .fallback = "loss", IN(ENUM, selection.rank_by),
+     .summary = "the ranking's score"},
+    {"/selection/confidence", FIELD_NUMBER, FROM(0.5, 0.9999), .fallback = "0.95", IN(DOUBLE, selection.confidence),
+     .summary = "confidence of tie groups"},
+    {"/selection/compare", FIELD_CHOICE, .choices = "steps|flops", .fallback = "steps", ONLY("\"steps\""),
+     .summary = "what candidates get equally much of"},
+    {"/selection/eliminate", FIELD_BOOLEAN, .fallback = "false", ONLY("false"),
+     .summary = "stop hopeless candidates early"},
+    {"/selection/seeds", FIELD_INTEGER, FROM(1, 64), .fallback = "1", ONLY("1"), .summary = "seeds per candidate"},
+
+    {"/landscape", FIELD_ANY, LATER, .summary = "sharpness measurements along the way"},
+    {"/stages", FIELD_ANY, LATER, .summary = "adaptive gradual stacking"},
+    {"/prop_alpha", FIELD_ANY, LATER, .summary = "how stages share the steps"},
+    {"/keep", FIELD_KEEP, .fallback = "top:3", .summary = "whose files are kept: all, winner or top:N"},
+};
+
+const struct field *field_rows(int *count)
+{
+    *count = (int)(sizeof ROWS / sizeof *ROWS);
+    return ROWS;
+}
+
+/* The enums that are stored as the index of a choice must stand in the order of their row. */
+_Static_assert(CORPUS_AUTO == 0 && CORPUS_BYTES == 1 && CORPUS_SAFETENSORS == 6, "/data/format");
+_Static_assert(SAMPLER_RANDOM == 0 && SAMPLER_SEQUENTIAL == 1, "/data/sampler");
+_Static_assert(AVERAGE_NONE == 0 && AVERAGE_WINDOW == 1 && AVERAGE_EMA == 2, "/training/average/kind");
+_Static_assert(RANK_BY_LOSS == 0 && RANK_BY_PREDICTED == 1, "/selection/rank_by");
+_Static_assert(MOMENTS_RESET == 0 && MOMENTS_CARRY == 1 && MOMENTS_OLD_ONLY == 2, "/candidates/*/moments");
+_Static_assert(sizeof(enum corpus_format) == sizeof(int) && sizeof(enum average_kind) == sizeof(int), "STORE_ENUM");

@@ -1,0 +1,111 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "api/request_parts.h"
+
+void selection_check(const struct study_spec *spec, const cJSON *selection, struct error *error)
+{
+    const struct spec_selection *s = &spec->selection;
+    const cJSON *max_k = json_member(selection, "max_k");
+    unsigned long long steps = spec->training.steps, cap = s->max_k, floor = s->k_min;
+    struct place place = {0};
+    place_enter(&place, "selection");
+    if (!s->k_auto) {
+        if (s->k > steps)
+            refuse_member(error, &place, "k", "k must be from 1 to training.steps, %llu; the nearest valid value is %llu",
+                          steps, steps);
+        if (max_k && max_k->valuedouble != (double)s->k)
+            refuse_member(error, &place, "max_k", "max_k is for \"k\": \"auto\" only; with k %llu leave it out",
+                          (unsigned long long)s->k);
+        return;
+    }
+    if (cap > steps) {
+        refuse_member(error, &place, "max_k", "max_k must be at most training.steps, %llu; the nearest valid value is %llu",
+                      steps, steps);
+    } else if (floor > cap) {
+        refuse_member(error, &place, "max_k", "a transition is looked for from step %llu on (twice the warm-up of %llu, at "
+                      "least 50), but max_k is %llu; raise max_k%s to %llu or more, %sor give k as a number", floor,
+                      (unsigned long long)spec->training.schedule.warmup_steps, cap,
+                      floor > steps ? " and training.steps" : "", floor,
+                      floor > 50 ? "shorten training.schedule.warmup_steps, " : "");
+    }
+}
+
+void data_check(const struct study_spec *spec, const struct request_facts *facts, struct error *error)
+{
+    struct place place = {0};
+    unsigned long long least = (unsigned long long)spec->training.context + 1;
+    if (!spec->checkpoint[0])
+        refuse_member(error, &place, "checkpoint", "checkpoint is missing: give an id (ckpt_…) or a path");
+    place_enter(&place, "data");
+    if (!spec->data.train[0]) {
+        refuse_member(error, &place, "train", "train is missing: give an id (data_…) or a path");
+        return;
+    }
+    if (facts->train_tokens < least)
+        refuse_member(error, &place, "train", "%llu training tokens are fewer than context + 1 = %llu; give more data or a "
+                      "smaller training.context", (unsigned long long)facts->train_tokens, least);
+    if (facts->valid_tokens < least)
+        refuse_member(error, &place, spec->data.valid[0] ? "valid" : "train", "%llu validation tokens are fewer than context "
+                      "+ 1 = %llu; give more data or a smaller training.context",
+                      (unsigned long long)facts->valid_tokens, least);
+}
+
+/* Puts what was found into `error` behind what is recorded already. */
+static void error_merge(struct error *error, const struct error *found)
+{
+    if (error->code == ERROR_NONE) {
+        *error = *found;
+        return;
+    }
+    for (int i = 0; i < found->detail_count; i++)
+        error_add_detail(error, found->details[i].pointer, "%s", found->details[i].text);
+}
+
+static void reach_check(const char *what, int wanted, int reached, const struct spec_candidate *candidate,
+                        const struct place *place, struct error *error)
+{
+    if (!wanted || wanted == reached) return;
+    refuse(error, place, "candidate \"%s\" ends with %s %d, the target asks for %d (%+d): change its operators or the target",
+           candidate->name, what, reached, wanted, wanted - reached);
+}
+
+static void target_check(const struct study_spec *spec, int index, const struct shape *to, struct error *error)
+{
+    const struct spec_target *target = &spec->target;
+    const struct spec_candidate *candidate = &spec->candidates[index];
+    struct place place = {0};
+    place_enter(&place, "candidates");
+    place_enter_index(&place, index);
+    reach_check("layers", target->layers, to->layers, candidate, &place, error);
+    reach_check("width", target->width, to->width, candidate, &place, error);
+    reach_check("heads", target->heads, to->heads, candidate, &place, error);
+    reach_check("ff", target->ff, to->ff, candidate, &place, error);
+    reach_check("context", target->context, to->context, candidate, &place, error);
+}
+
+int plans_check(const struct study_spec *spec, const struct shape *parent, struct error *error)
+{
+    for (int i = 0; i < spec->candidate_count; i++) {
+        struct growth_plan plan;
+        struct error found = {0};
+        char prefix[32];
+        bool whole = spec->candidates[i].operators.count > 0;
+        for (int j = 0; j < spec->candidates[i].operators.count; j++) whole &= spec->candidates[i].operators.steps[j].op != NULL;
+        if (!whole) continue;    /* refused already */
+        if (growth_plan_init(&plan, parent, &spec->candidates[i].operators, &found)) {
+            snprintf(prefix, sizeof prefix, "/candidates/%d", i);
+            error_prefix_pointer(&found, prefix);
+            if (found.code != ERROR_INVALID) {
+                error_clear(error);
+                *error = found;
+                return (int)found.code;
+            }
+            error_merge(error, &found);
+            continue;
+        }
+        target_check(spec, i, &plan.to, error);
+        growth_plan_fini(&plan);
+    }
+    return (int)error->code;
+}

@@ -1,0 +1,68 @@
+/* A stage: one operator of a list resolved against the shape before it. Filled by the operator's plan function, read by
+ * growth/apply.c, growth/moments.c and growth/plan_json.c. Nothing here touches weights.
+ *
+ * Layer map    layers[i] = old layer of new layer i, -1 for a fresh one; identity[i]: its output projections are 0.
+ * Unit maps    per kind of axis, units[kind].source[j] = old unit of new unit j, -1 for a new unit of zeros. Copies of
+ *              one unit have shares that sum to 1: a product that sums over the units multiplies its weights by them,
+ *              and the gradient that reaches a copy is its share of the old one (methods 6.18, appendix B). Shares are
+ *              equal (1 / copies) or drawn when applied (`unequal`).
+ * Clone        an n-fold clone tiles every unit map n times; `diagonal` and the cancelling noise concern only it. */
+#ifndef GROWTH_STAGE_H
+#define GROWTH_STAGE_H
+
+#include "growth/operator.h"
+
+enum { GROWTH_LAYERS_MAX = PARAMETER_LIST_MAX, GROWTH_WIDTH_MAX = 1 << 17, GROWTH_FF_MAX = 1 << 20 };
+
+/* Heads and kv heads count whole heads; width and ff single units. */
+enum unit_kind { UNIT_WIDTH, UNIT_HEADS, UNIT_KV, UNIT_FF, UNIT_KIND_COUNT };
+
+struct unit_map {
+    int32_t *source;      /* owned; NULL: this kind does not change */
+    int count;            /* entries of source */
+    bool unequal;         /* shares drawn from the operator's seed instead of 1 / copies */
+};
+
+struct growth_plan_stage {
+    const struct growth_operator *op;
+    struct shape from, to;                   /* `to` starts as a copy of `from` */
+    int32_t *layers;                         /* owned, to.layers entries; NULL: every layer from itself */
+    bool *identity;                          /* owned, to.layers entries; NULL: none */
+    struct unit_map units[UNIT_KIND_COUNT];
+    int copies;                              /* n of an n-fold clone, else 1 */
+    bool diagonal;                           /* clone blocks on the diagonal only, undivided */
+    bool noisy;                              /* cancelling noise on the clone's hidden matrices */
+    double noise_db;                         /* its signal-to-noise ratio */
+    double blend;                            /* alpha of the G_stack noise on the whole stage's result */
+    uint64_t seed;                           /* of the operator, added to the study's */
+    enum promise promise;                    /* starts as the row's */
+    enum symmetry symmetry;                  /* starts as the row's */
+};
+
+void growth_stage_fini(struct growth_plan_stage *stage);
+/* Sets to.layers and allocates the layer map (all zero) and, if asked for, the flags. ERROR_NO_MEMORY. */
+int growth_stage_layers(struct growth_plan_stage *stage, int layers, bool with_identity, struct error *error);
+/* Maps new unit j to old unit j mod `from`, for j < `to`. ERROR_NO_MEMORY. */
+int growth_stage_units(struct growth_plan_stage *stage, enum unit_kind kind, int from, int to, struct error *error);
+/* Reads "layers" and refuses values that are not above the present depth, with what is valid. */
+int growth_stage_more_layers(const struct growth_step *step, const struct shape *from, int *layers,
+                             struct error *error);
+
+/* Parameters that rows share; `noise` and `seed` are the last two of every row. */
+#define GROWTH_NOISE_PARAMETER                                                                                     \
+    {.name = "noise", .type = PARAMETER_NUMBER, .minimum = 0, .maximum = 1, .fallback = "0",                       \
+     .summary = "alpha of the G_stack blend W <- (1 - alpha) W + alpha eps on every matrix; 0: none"}
+#define GROWTH_SEED_PARAMETER                                                                                      \
+    {.name = "seed", .type = PARAMETER_INTEGER, .minimum = 0, .maximum = 9007199254740992.0, .fallback = "0",      \
+     .summary = "added to the study's seed for everything this operator draws"}
+#define GROWTH_LAYERS_PARAMETER                                                                                    \
+    {.name = "layers", .type = PARAMETER_INTEGER, .required = true, .minimum = 1, .maximum = GROWTH_LAYERS_MAX,    \
+     .summary = "layers of the grown model"}
+#define GROWTH_COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* The rows, one per operator (growth/op_*.c); growth/operators.c lists them. */
+extern const struct growth_operator growth_op_stack, growth_op_interleave, growth_op_first, growth_op_gradual_last,
+    growth_op_middle, growth_op_solar, growth_op_layer_map, growth_op_identity, growth_op_random, growth_op_hyperclone,
+    growth_op_widen_ff;
+
+#endif

@@ -1,0 +1,114 @@
+#include "model/block.h"
+
+enum { CARVE_ALIGN = 64 };
+
+void *carve_numbers(struct carve *carve, size_t rows, size_t width)
+{
+    size_t count, bytes, end;
+    if (__builtin_mul_overflow(rows, width, &count) ||
+        __builtin_mul_overflow(count, carve->kernels->element, &bytes) ||
+        __builtin_add_overflow(bytes, (size_t)CARVE_ALIGN - 1, &bytes) ||
+        __builtin_add_overflow(carve->bytes, bytes / CARVE_ALIGN * CARVE_ALIGN, &end)) {
+        carve->overflow = true;
+        return NULL;
+    }
+    void *numbers = carve->memory != NULL ? carve->memory + carve->bytes : NULL;
+    carve->bytes = end;
+    return numbers;
+}
+
+struct linear linear_of(const struct tensor_table *table, enum role weight_role, enum role bias_role, int layer)
+{
+    const struct tensor *weight = tensor_find_role(table, weight_role, layer, 0);
+    const struct tensor *bias = tensor_find_role(table, bias_role, layer, 0);
+    bool out_first = weight->row->input_axis == 1;
+    return (struct linear){
+        .in = weight->dims[out_first ? 1 : 0],
+        .out = weight->dims[out_first ? 0 : 1],
+        .out_first = out_first,
+        .has_bias = bias != NULL,
+        .weight = weight->offset,
+        .bias = bias != NULL ? bias->offset : 0,
+    };
+}
+
+const void *linear_bias(const struct pass *pass, const struct linear *linear)
+{
+    return linear->has_bias ? pass_weight(pass, linear->bias) : NULL;
+}
+
+void linear_forward(const struct pass *pass, const struct linear *linear, int rows, const void *x, void *y)
+{
+    struct product product = {
+        .m = rows, .n = linear->out, .k = linear->in, .transpose_b = linear->out_first,
+        .lda = linear->in, .ldb = linear->out_first ? linear->in : linear->out, .ldc = linear->out, .alpha = 1,
+    };
+    pass->kernels->ops->product(&product, x, pass_weight(pass, linear->weight), y);
+}
+
+/* W += x^T d_y where W is stored [in, out], d_y^T x where it is stored [out, in]. */
+static void linear_backward_weight(const struct pass *pass, const struct linear *linear, int rows, const void *x,
+                                   const void *d_y)
+{
+    int m = linear->out_first ? linear->out : linear->in, n = linear->out_first ? linear->in : linear->out;
+    struct product product = {
+        .m = m, .n = n, .k = rows, .transpose_a = true, .lda = m, .ldb = n, .ldc = n, .alpha = 1, .beta = 1,
+    };
+    pass->kernels->ops->product(&product, linear->out_first ? d_y : x, linear->out_first ? x : d_y,
+                                pass_gradient(pass, linear->weight));
+}
+
+void linear_backward(const struct pass *pass, const struct linear *linear, int rows, const void *x, const void *d_y,
+                     void *d_x)
+{
+    const struct kernel_ops *ops = pass->kernels->ops;
+    struct product product = {
+        .m = rows, .n = linear->in, .k = linear->out, .transpose_b = !linear->out_first,
+        .lda = linear->out, .ldb = linear->out_first ? linear->in : linear->out, .ldc = linear->in, .alpha = 1,
+    };
+    if (linear->has_bias)
+        ops->bias_backward(d_y, pass_gradient(pass, linear->bias), rows, linear->out);
+    linear_backward_weight(pass, linear, rows, x, d_y);
+    ops->product(&product, d_y, pass_weight(pass, linear->weight), d_x);
+}
+
+void norm_block_bind(struct norm_block *norm, const struct tensor_table *table, enum role gain, enum role bias,
+                     int layer, int nth)
+{
+    norm->width = table->shape.width;
+    norm->epsilon = table->shape.norm_epsilon;
+    norm->gain = tensor_find_role(table, gain, layer, nth)->offset;
+    norm->bias = tensor_find_role(table, bias, layer, nth)->offset;
+}
+
+void norm_block_forward(const struct pass *pass, const struct norm_block *norm, const void *x, const void *branch,
+                        const struct linear *branch_maker)
+{
+    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon};
+    struct norm_forward buffers = {
+        .x = x,
+        .branch = branch,
+        .branch_bias = branch != NULL ? linear_bias(pass, branch_maker) : NULL,
+        .gain = pass_weight(pass, norm->gain),
+        .bias = pass_weight(pass, norm->bias),
+        .sum = norm->sum,
+        .out = norm->out,
+        .statistics = norm->statistics,
+    };
+    pass->kernels->ops->layer_norm(&sizes, &buffers);
+}
+
+void norm_block_backward(const struct pass *pass, const struct norm_block *norm, const void *d_out, void *d_sum)
+{
+    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon};
+    struct norm_backward buffers = {
+        .sum = norm->sum,
+        .statistics = norm->statistics,
+        .gain = pass_weight(pass, norm->gain),
+        .d_out = d_out,
+        .d_sum = d_sum,
+        .d_gain = pass_gradient(pass, norm->gain),
+        .d_bias = pass_gradient(pass, norm->bias),
+    };
+    pass->kernels->ops->layer_norm_backward(&sizes, &buffers);
+}

@@ -1,0 +1,76 @@
+#include "model/block_head.h"
+
+int head_block_chunk(int vocabulary, size_t positions)
+{
+    int chunk = HEAD_CHUNK_NUMBERS / vocabulary;
+    chunk = chunk < HEAD_CHUNK_LEAST ? HEAD_CHUNK_LEAST : chunk > HEAD_CHUNK_MOST ? HEAD_CHUNK_MOST : chunk;
+    return positions < (size_t)chunk ? (int)positions : chunk;
+}
+
+void head_block_bind(struct head_block *head, const struct tensor_table *table)
+{
+    const struct tensor *own = tensor_find_role(table, ROLE_HEAD, -1, 0);
+    const struct tensor *weight = own != NULL ? own : tensor_find_role(table, ROLE_TOKEN_EMBEDDING, -1, 0);
+    head->linear = (struct linear){
+        .in = weight->dims[1], .out = weight->dims[0], .out_first = true, .weight = weight->offset,
+    };
+}
+
+/* Rows of `numbers` (N, width) from position `first` on. */
+static const void *positions_from(const struct pass *pass, const void *numbers, int first, int width)
+{
+    return numbers_at_const(pass->kernels->element, numbers, (size_t)first * (size_t)width);
+}
+
+static int chunk_count(const struct pass *pass, const struct head_block *head, int first)
+{
+    return pass->positions - first < head->chunk ? pass->positions - first : head->chunk;
+}
+
+void head_block_loss(const struct pass *pass, const struct head_block *head, const void *hidden, double *row_losses,
+                     int *row_counts)
+{
+    const struct batch *batch = pass->batch;
+    for (int b = 0; b < batch->rows; b++) {
+        if (row_losses != NULL)
+            row_losses[b] = 0;
+        if (row_counts != NULL)
+            row_counts[b] = 0;
+    }
+    for (int first = 0; first < pass->positions; first += head->chunk) {
+        int count = chunk_count(pass, head, first);
+        linear_forward(pass, &head->linear, count, positions_from(pass, hidden, first, head->linear.in), head->logits);
+        pass->kernels->ops->cross_entropy(head->logits, batch->targets + first, count, head->linear.out, head->losses);
+        for (int i = 0; i < count; i++) {
+            int row = (first + i) / batch->context;
+            if (row_losses != NULL)
+                row_losses[row] += head->losses[i];
+            if (row_counts != NULL)
+                row_counts[row] += batch->targets[first + i] != TARGET_IGNORED;
+        }
+    }
+}
+
+double head_block_gradient(const struct pass *pass, const struct head_block *head, const void *hidden, double scale,
+                           void *d_hidden)
+{
+    double total = 0;
+    int width = head->linear.in;
+    for (int first = 0; first < pass->positions; first += head->chunk) {
+        int count = chunk_count(pass, head, first);
+        const void *x = positions_from(pass, hidden, first, width);
+        linear_forward(pass, &head->linear, count, x, head->logits);
+        pass->kernels->ops->cross_entropy_gradient(head->logits, pass->batch->targets + first, count, head->linear.out,
+                                                   scale, head->losses);
+        linear_backward(pass, &head->linear, count, x, head->logits,
+                        numbers_at(pass->kernels->element, d_hidden, (size_t)first * (size_t)width));
+        for (int i = 0; i < count; i++)
+            total += head->losses[i];
+    }
+    return total;
+}
+
+void head_block_logits(const struct pass *pass, const struct head_block *head, const void *hidden, void *logits)
+{
+    linear_forward(pass, &head->linear, pass->positions, hidden, logits);
+}

@@ -1,0 +1,24 @@
+#include "model/block_mlp.h"
+
+void mlp_block_bind(struct mlp_block *block, const struct tensor_table *table, int layer)
+{
+    block->up = linear_of(table, ROLE_UP, ROLE_UP_BIAS, layer);
+    block->down = linear_of(table, ROLE_DOWN, ROLE_DOWN_BIAS, layer);
+    block->activation = table->shape.activation;
+}
+
+void mlp_block_forward(const struct pass *pass, const struct mlp_block *block, const void *x, void *branch)
+{
+    linear_forward(pass, &block->up, pass->positions, x, block->hidden);
+    pass->kernels->ops->activate(block->activation, block->hidden, linear_bias(pass, &block->up), block->activated,
+                                 pass->positions, block->up.out);
+    linear_forward(pass, &block->down, pass->positions, block->activated, branch);
+}
+
+void mlp_block_backward(const struct pass *pass, const struct mlp_block *block, const void *x, const void *d_branch,
+                        void *d_hidden, void *d_x)
+{
+    linear_backward(pass, &block->down, pass->positions, block->activated, d_branch, d_hidden);
+    pass->kernels->ops->activate_backward(block->activation, block->hidden, d_hidden, pass->positions, block->up.out);
+    linear_backward(pass, &block->up, pass->positions, x, d_hidden, d_x);
+}

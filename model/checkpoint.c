@@ -1,0 +1,186 @@
+#include "model/checkpoint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "base/rng.h"
+#include "model/checkpoint_files.h"
+
+void moments_free(struct moments *moments)
+{
+    if (moments == NULL)
+        return;
+    memory_free(moments->raw);
+    memory_free(moments->m);
+    memory_free(moments->v);
+    memory_free(moments->steps);
+    memory_free(moments);
+}
+
+struct moments *moments_new(const struct tensor_table *table, bool raw)
+{
+    struct moments *moments = memory_new(sizeof *moments);
+    if (moments == NULL)
+        return NULL;
+    moments->m = memory_array(table->slab, sizeof *moments->m);
+    moments->v = memory_array(table->slab, sizeof *moments->v);
+    moments->steps = memory_array((size_t)table->count, sizeof *moments->steps);
+    if (raw)
+        moments->raw = memory_array(table->slab, sizeof *moments->raw);
+    if (moments->m != NULL && moments->v != NULL && moments->steps != NULL && (!raw || moments->raw != NULL))
+        return moments;
+    moments_free(moments);
+    return NULL;
+}
+
+static int fail_memory(const struct tensor_table *table, struct error *error)
+{
+    return error_set(error, ERROR_NO_MEMORY, "No memory for a checkpoint of %llu parameters; free some and try again.",
+                     (unsigned long long)table->parameters);
+}
+
+int checkpoint_init(struct checkpoint *checkpoint, const struct shape *shape, struct error *error)
+{
+    memset(checkpoint, 0, sizeof *checkpoint);
+    int code = tensor_table_init(&checkpoint->table, shape, error);
+    if (code != 0)
+        return code;
+    checkpoint->dtype = DTYPE_F32;
+    checkpoint->prefixed = true;
+    checkpoint->weights = memory_array(checkpoint->table.slab, sizeof *checkpoint->weights);
+    if (checkpoint->weights == NULL) {
+        code = fail_memory(&checkpoint->table, error);
+        checkpoint_fini(checkpoint);
+    }
+    return code;
+}
+
+void checkpoint_fini(struct checkpoint *checkpoint)
+{
+    moments_free(checkpoint->moments);
+    memory_free(checkpoint->weights);
+    memory_free(checkpoint->config_text);
+    tensor_table_fini(&checkpoint->table);
+    memset(checkpoint, 0, sizeof *checkpoint);
+}
+
+int checkpoint_add_moments(struct checkpoint *checkpoint, bool raw, struct error *error)
+{
+    struct moments *moments = checkpoint->moments;
+    if (moments == NULL) {
+        checkpoint->moments = moments_new(&checkpoint->table, raw);
+        return checkpoint->moments == NULL ? fail_memory(&checkpoint->table, error) : 0;
+    }
+    if (raw && moments->raw == NULL) {
+        moments->raw = memory_array(checkpoint->table.slab, sizeof *moments->raw);
+        return moments->raw == NULL ? fail_memory(&checkpoint->table, error) : 0;
+    }
+    return 0;
+}
+
+static void copy_moments(struct moments *copy, const struct moments *from, const struct tensor_table *table)
+{
+    size_t bytes = table->slab * sizeof *from->m;
+    memcpy(copy->m, from->m, bytes);
+    memcpy(copy->v, from->v, bytes);
+    memcpy(copy->steps, from->steps, (size_t)table->count * sizeof *from->steps);
+    if (from->raw != NULL)
+        memcpy(copy->raw, from->raw, bytes);
+}
+
+int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, struct error *error)
+{
+    int code = checkpoint_init(copy, &from->table.shape, error);
+    if (code != 0)
+        return code;
+    memcpy(copy->weights, from->weights, from->table.slab * sizeof *from->weights);
+    copy->provenance = from->provenance;
+    copy->dtype = from->dtype;
+    copy->prefixed = from->prefixed;
+    copy->dropout = from->dropout;
+    memcpy(copy->hash, from->hash, sizeof copy->hash);
+    memcpy(copy->directory, from->directory, sizeof copy->directory);
+    if (from->config_text != NULL && (copy->config_text = memory_string(from->config_text)) == NULL)
+        code = fail_memory(&copy->table, error);
+    if (code == 0 && from->moments != NULL)
+        code = checkpoint_add_moments(copy, from->moments->raw != NULL, error);
+    if (code != 0)
+        checkpoint_fini(copy);
+    else if (from->moments != NULL)
+        copy_moments(copy->moments, from->moments, &from->table);
+    return code;
+}
+
+/* Standard deviation of a role's values. Radford et al. 2019, section 2.3: 0.02, and the projections that write the
+ * residual stream by 1/sqrt(number of residual additions). */
+static double initial_deviation(enum role role, int layers)
+{
+    switch (role) {
+    case ROLE_TOKEN_EMBEDDING: case ROLE_POSITION_EMBEDDING: case ROLE_QKV: case ROLE_UP: case ROLE_HEAD:
+        return 0.02;
+    case ROLE_ATTENTION_OUT: case ROLE_DOWN:
+        return 0.02 / sqrt(2.0 * layers);
+    case ROLE_NORM_GAIN: case ROLE_FINAL_NORM_GAIN: case ROLE_NORM_BIAS: case ROLE_FINAL_NORM_BIAS:
+    case ROLE_QKV_BIAS: case ROLE_ATTENTION_OUT_BIAS: case ROLE_UP_BIAS: case ROLE_DOWN_BIAS:
+        return 0;
+    }
+    return 0;
+}
+
+void checkpoint_randomize(struct checkpoint *checkpoint, uint64_t seed)
+{
+    const struct tensor_table *table = &checkpoint->table;
+    for (int i = 0; i < table->count; i++) {
+        const struct tensor *tensor = &table->tensors[i];
+        enum role role = tensor->row->role;
+        struct rng rng = rng_stream(seed, hash_u64(tensor->name, strlen(tensor->name)), RNG_INIT);
+        double deviation = initial_deviation(role, table->shape.layers);
+        float fixed = role == ROLE_NORM_GAIN || role == ROLE_FINAL_NORM_GAIN ? 1.0f : 0.0f;
+        float *values = checkpoint->weights + tensor->offset;
+        for (size_t j = 0; j < tensor->count; j++)
+            values[j] = deviation > 0 ? (float)(deviation * rng_normal(&rng)) : fixed;
+    }
+    checkpoint_rehash(checkpoint);
+}
+
+void checkpoint_rehash(struct checkpoint *checkpoint)
+{
+    const struct tensor_table *table = &checkpoint->table;
+    const struct shape *shape = &table->shape;
+    struct hash_state state;
+    uint8_t digest[HASH_BYTES];
+    char text[512];
+    int length = snprintf(text, sizeof text, "lag checkpoint 1\n%s %d %d %d %d %d %d %d %d %d %s %a\n%s\n",
+                          family_name(shape->family), shape->layers, shape->width, shape->heads, shape->kv_heads,
+                          shape->head_size, shape->ff, shape->context, shape->vocabulary, (int)shape->tied,
+                          activation_name(shape->activation), shape->norm_epsilon, dtype_name(checkpoint->dtype));
+    CHECK(length > 0 && (size_t)length < sizeof text);
+    hash_begin(&state);
+    hash_update(&state, text, (size_t)length);
+    for (int i = 0; i < table->count; i++)
+        hash_update(&state, checkpoint->weights + table->tensors[i].offset,
+                    table->tensors[i].count * sizeof *checkpoint->weights);
+    hash_end(&state, digest);
+    hash_hex(digest, checkpoint->hash);
+}
+
+bool checkpoint_find_nonfinite(const float *values, size_t count, size_t *first, size_t *total)
+{
+    *first = *total = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]) && (*total)++ == 0)
+            *first = i;
+    return *total > 0;
+}
+
+void checkpoint_file_name(const struct tensor *tensor, enum family family, bool prefixed,
+                          char name[CHECKPOINT_NAME_BYTES])
+{
+    bool outside = tensor->row->role == ROLE_HEAD;    /* beside the model that the prefix names */
+    int length = snprintf(name, CHECKPOINT_NAME_BYTES, "%s%s", prefixed && !outside ? layout_of(family)->prefix : "",
+                          tensor->name);
+    CHECK(length > 0 && length < CHECKPOINT_NAME_BYTES);
+}

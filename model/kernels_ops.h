@@ -1,0 +1,125 @@
+/* The operations of a network: what the `ops` of a kernel body point to.
+ *
+ * Every operation has a forward and a backward; a product's backward is a product again. Numbers are of the body's
+ * element (float, or double for the reference), rows are contiguous unless a stride says otherwise. An operation that
+ * writes (=) never reads what was there, one that accumulates (+=) does. Token ids, targets and losses lie in host
+ * memory. Token ids and targets are within the vocabulary (callers check); any other value may be Inf or NaN and
+ * passes through. Fixed order of every sum: equal inputs give equal bits, wherever the buffers lie and whatever other
+ * threads do. Nothing allocates. Thread rule: any thread, on buffers of its own.
+ * (B batch rows, T positions, C width, H heads, G kv heads, D head size, V vocabulary, N rows = B T.) */
+#ifndef MODEL_KERNELS_OPS_H
+#define MODEL_KERNELS_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/shape.h"
+
+/* c (m, n) = alpha * op(a) op(b) + beta * c, op(a) (m, k), op(b) (k, n), row-major with leading dimensions.
+ * A weight of a Conv1D is stored [in, out] (op(b) = b), one of a Linear [out, in] (transpose_b). */
+struct product {
+    int m, n, k;
+    bool transpose_a, transpose_b;    /* a is stored (k, m); b is stored (n, k) */
+    int lda, ldb, ldc;                /* numbers from one stored row to the next */
+    double alpha, beta;               /* beta 0: c is not read */
+};
+
+struct embedding {
+    int rows, context, width;         /* B, T, C */
+};
+
+struct norm {
+    int rows, width;                  /* N, C */
+    double epsilon;
+};
+
+/* sum = x + branch + branch_bias, out = (sum - mean) * rstd * gain + bias (Ba et al., 2016: layer normalisation; the
+ * variance is the biased one). Joined because the sum is in registers when the norm needs it. branch NULL: the sum is
+ * x, and `sum` is not written. sum may be x, out may be branch. */
+struct norm_forward {
+    const void *x, *branch;           /* (N, C) */
+    const void *branch_bias;          /* (C), NULL: none */
+    const void *gain, *bias;          /* (C) */
+    void *sum, *out;                  /* (N, C) */
+    void *statistics;                 /* (N, 2): mean, 1 / standard deviation */
+};
+
+struct norm_backward {
+    const void *sum;                  /* (N, C) */
+    const void *statistics;           /* (N, 2) */
+    const void *gain;                 /* (C) */
+    const void *d_out;                /* (N, C) */
+    void *d_sum;                      /* (N, C), += */
+    void *d_gain, *d_bias;            /* (C), += */
+};
+
+/* Softmax attention (Vaswani et al., 2017). Number d of head h of position t of batch row b lies at
+ * ((b * T + t) * stride + h * D + d); query head h reads kv head h / (H / G). Causal: query t sees keys 0..t. */
+struct attention {
+    int batch, heads, kv_heads, head_size;
+    int queries, keys;                /* positions of each; equal when causal */
+    bool causal;
+    double scale;                     /* of q . k */
+    int q_stride, kv_stride, out_stride;
+};
+
+struct attention_forward {
+    const void *q, *k, *v;
+    void *out;
+    void *lse;                        /* (B, H, queries): ln of the sum of exp(scale q . k), for the backward pass */
+    void *scratch;                    /* attention_scratch numbers */
+};
+
+/* Gradients have the strides of what they are gradients of. Probabilities are computed again from lse. */
+struct attention_backward {
+    const void *q, *k, *v, *out, *lse, *d_out;
+    void *d_q, *d_k, *d_v;            /* = */
+    void *scratch;
+};
+
+struct kernel_ops {
+    void (*product)(const struct product *product, const void *a, const void *b, void *c);
+
+    /* x (B, T, C) = table (V, C)[token] + positions (T.., C)[t]; positions NULL: none. Backward: +=, in the order of
+     * x. */
+    void (*embed)(const struct embedding *embedding, const int32_t *tokens, const void *table, const void *positions,
+                  void *x);
+    void (*embed_backward)(const struct embedding *embedding, const int32_t *tokens, const void *d_x, void *d_table,
+                           void *d_positions);
+
+    /* x (N, C) += bias (C), and its backward: d_bias (C) += sum over rows of d_x (N, C). */
+    void (*bias_add)(void *x, const void *bias, int rows, int width);
+    void (*bias_backward)(const void *d_x, void *d_bias, int rows, int width);
+
+    void (*layer_norm)(const struct norm *norm, const struct norm_forward *buffers);
+    void (*layer_norm_backward)(const struct norm *norm, const struct norm_backward *buffers);
+
+    /* x (N, C) += bias (C) (NULL: none), out = f(x); out may be x. Backward: d (N, C) = d * f'(x), x with its bias. */
+    void (*activate)(enum activation activation, void *x, const void *bias, void *out, int rows, int width);
+    void (*activate_backward)(enum activation activation, const void *x, void *d, int rows, int width);
+
+    void (*attention)(const struct attention *attention, const struct attention_forward *buffers);
+    void (*attention_backward)(const struct attention *attention, const struct attention_backward *buffers);
+    /* Numbers of scratch for either direction; grows with queries and keys, never with batch or heads. */
+    size_t (*attention_scratch)(const struct attention *attention);
+
+    /* losses[i] = -ln softmax(logits (N, V)[i])[targets[i]], 0 where the target is TARGET_IGNORED.
+     * The second also turns the logits into scale * d(sum of losses)/d(logits) in place. */
+    void (*cross_entropy)(const void *logits, const int32_t *targets, int rows, int vocabulary, double *losses);
+    void (*cross_entropy_gradient)(void *logits, const int32_t *targets, int rows, int vocabulary, double scale,
+                                   double *losses);
+};
+
+/* Pointer arithmetic on buffers whose element only the body knows. */
+static inline void *numbers_at(size_t element, void *numbers, size_t index)
+{
+    return (unsigned char *)numbers + index * element;
+}
+
+static inline const void *numbers_at_const(size_t element, const void *numbers, size_t index)
+{
+    return (const unsigned char *)numbers + index * element;
+}
+
+#endif

@@ -1,0 +1,281 @@
+/* The reference body: the definition of correct. Plain loops, every sum in double, mathematics from libm. Compiled
+ * twice (LAG_FORM): numbers are stored as float or as double. */
+#include "model/kernels_bodies.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/network.h"
+
+/* Numbers as they are stored. */
+typedef LAG_REAL real;
+
+static double activation_value(enum activation activation, double x)
+{
+    switch (activation) {
+    case ACTIVATION_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACTIVATION_GELU_ERF: return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case ACTIVATION_RELU: return x > 0 || isnan(x) ? x : 0;
+    case ACTIVATION_SILU: return x / (1 + exp(-x));
+    case ACTIVATION_COUNT: break;
+    }
+    return NAN;
+}
+
+static double activation_slope(enum activation activation, double x)
+{
+    switch (activation) {
+    case ACTIVATION_GELU_TANH: {
+        double slope_inner = sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+        double t = tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
+        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope_inner;
+    }
+    case ACTIVATION_GELU_ERF:
+        return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
+    case ACTIVATION_RELU: return isnan(x) ? x : x > 0;
+    case ACTIVATION_SILU: {
+        double s = 1 / (1 + exp(-x));
+        return s * (1 + x * (1 - s));
+    }
+    case ACTIVATION_COUNT: break;
+    }
+    return NAN;
+}
+
+static void zero(void *x, size_t n)
+{
+    memset(x, 0, n * sizeof(real));
+}
+
+static void lerp(void *a_, const void *b_, double c, size_t n)
+{
+    real *a = a_;
+    const real *b = b_;
+    for (size_t i = 0; i < n; i++)
+        a[i] = (real)(a[i] + c * ((double)b[i] - a[i]));
+}
+
+static double sum_squares(const void *x_, size_t n)
+{
+    const real *x = x_;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, const void *g_, size_t n)
+{
+    real *w = w_, *m = m_, *v = v_;
+    const real *g = g_;
+    for (size_t i = 0; i < n; i++) {
+        double scaled = step->gradient_scale * g[i];
+        double decayed = w[i] * (1 - step->rate * step->decay);
+        m[i] = (real)(step->beta1 * m[i] + (1 - step->beta1) * scaled);
+        v[i] = (real)(step->beta2 * v[i] + (1 - step->beta2) * scaled * scaled);
+        double denominator = sqrt(v[i] / step->correction2) + step->epsilon;
+        w[i] = (real)(decayed - step->rate / step->correction1 * m[i] / denominator);
+    }
+}
+
+static void product(const struct product *p, const void *a_, const void *b_, void *c_)
+{
+    const real *a = a_, *b = b_;
+    real *c = c_;
+    size_t lda = (size_t)p->lda, ldb = (size_t)p->ldb, ldc = (size_t)p->ldc;
+    for (size_t i = 0; i < (size_t)p->m; i++)
+        for (size_t j = 0; j < (size_t)p->n; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < (size_t)p->k; k++)
+                sum += (double)(p->transpose_a ? a[k * lda + i] : a[i * lda + k]) *
+                       (double)(p->transpose_b ? b[j * ldb + k] : b[k * ldb + j]);
+            double before = p->beta != 0 ? p->beta * c[i * ldc + j] : 0;
+            c[i * ldc + j] = (real)(p->alpha * sum + before);
+        }
+}
+
+static void embed(const struct embedding *e, const int32_t *tokens, const void *table_, const void *positions_,
+                        void *x_)
+{
+    const real *table = table_, *positions = positions_;
+    real *x = x_;
+    size_t width = (size_t)e->width, context = (size_t)e->context, rows = (size_t)e->rows * context;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < width; c++)
+            x[i * width + c] = table[(size_t)tokens[i] * width + c] +
+                               (positions != NULL ? positions[i % context * width + c] : 0);
+}
+
+static void embed_backward(const struct embedding *e, const int32_t *tokens, const void *d_x_, void *d_table_,
+                                 void *d_positions_)
+{
+    const real *d_x = d_x_;
+    real *d_table = d_table_, *d_positions = d_positions_;
+    size_t width = (size_t)e->width, context = (size_t)e->context, rows = (size_t)e->rows * context;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < width; c++) {
+            d_table[(size_t)tokens[i] * width + c] += d_x[i * width + c];
+            if (d_positions != NULL)
+                d_positions[i % context * width + c] += d_x[i * width + c];
+        }
+}
+
+static void bias_add(void *x_, const void *bias_, int rows, int width)
+{
+    real *x = x_;
+    const real *bias = bias_;
+    for (size_t i = 0; i < (size_t)rows; i++)
+        for (size_t c = 0; c < (size_t)width; c++)
+            x[i * (size_t)width + c] += bias[c];
+}
+
+static void bias_backward(const void *d_x_, void *d_bias_, int rows, int width)
+{
+    const real *d_x = d_x_;
+    real *d_bias = d_bias_;
+    for (size_t c = 0; c < (size_t)width; c++) {
+        double sum = 0;
+        for (size_t i = 0; i < (size_t)rows; i++)
+            sum += d_x[i * (size_t)width + c];
+        d_bias[c] = (real)(d_bias[c] + sum);
+    }
+}
+
+static void layer_norm(const struct norm *norm, const struct norm_forward *f)
+{
+    size_t width = (size_t)norm->width;
+    const real *gain = f->gain, *bias = f->bias, *branch_bias = f->branch_bias;
+    for (size_t i = 0; i < (size_t)norm->rows; i++) {
+        const real *x = (const real *)f->x + i * width, *branch = f->branch;
+        real *out = (real *)f->out + i * width, *statistics = (real *)f->statistics + 2 * i;
+        if (branch != NULL) {
+            real *sum = (real *)f->sum + i * width;
+            for (size_t c = 0; c < width; c++)
+                sum[c] = x[c] + branch[i * width + c] + (branch_bias != NULL ? branch_bias[c] : 0);
+            x = sum;
+        }
+        double mean = 0, variance = 0;
+        for (size_t c = 0; c < width; c++)
+            mean += x[c];
+        mean /= (double)width;
+        for (size_t c = 0; c < width; c++)
+            variance += (x[c] - mean) * (x[c] - mean);
+        double rstd = 1 / sqrt(variance / (double)width + norm->epsilon);
+        for (size_t c = 0; c < width; c++)
+            out[c] = (real)((x[c] - mean) * rstd * gain[c] + bias[c]);
+        statistics[0] = (real)mean;
+        statistics[1] = (real)rstd;
+    }
+}
+
+/* With n = (sum - mean) rstd and d = d_out gain: d_sum = rstd (d - mean(d) - n mean(d n)). */
+static void layer_norm_backward(const struct norm *norm, const struct norm_backward *b)
+{
+    size_t width = (size_t)norm->width;
+    const real *gain = b->gain;
+    real *d_gain = b->d_gain, *d_bias = b->d_bias;
+    for (size_t i = 0; i < (size_t)norm->rows; i++) {
+        const real *sum = (const real *)b->sum + i * width, *d_out = (const real *)b->d_out + i * width;
+        real *d_sum = (real *)b->d_sum + i * width;
+        double mean = ((const real *)b->statistics)[2 * i], rstd = ((const real *)b->statistics)[2 * i + 1];
+        double mean_d = 0, mean_dn = 0;
+        for (size_t c = 0; c < width; c++) {
+            double n = (sum[c] - mean) * rstd, d = (double)d_out[c] * gain[c];
+            mean_d += d / (double)width;
+            mean_dn += d * n / (double)width;
+        }
+        for (size_t c = 0; c < width; c++) {
+            double n = (sum[c] - mean) * rstd, d = (double)d_out[c] * gain[c];
+            d_sum[c] = (real)(d_sum[c] + rstd * (d - mean_d - n * mean_dn));
+            d_gain[c] = (real)(d_gain[c] + d_out[c] * n);
+            d_bias[c] += d_out[c];
+        }
+    }
+}
+
+static void activate(enum activation activation, void *x_, const void *bias_, void *out_, int rows, int width)
+{
+    real *x = x_, *out = out_;
+    const real *bias = bias_;
+    for (size_t i = 0; i < (size_t)rows; i++)
+        for (size_t c = 0; c < (size_t)width; c++) {
+            size_t at = i * (size_t)width + c;
+            if (bias != NULL)
+                x[at] += bias[c];
+            out[at] = (real)activation_value(activation, x[at]);
+        }
+}
+
+static void activate_backward(enum activation activation, const void *x_, void *d_, int rows, int width)
+{
+    const real *x = x_;
+    real *d = d_;
+    for (size_t i = 0; i < (size_t)rows * (size_t)width; i++)
+        d[i] = (real)(d[i] * activation_slope(activation, x[i]));
+}
+
+/* ln of the sum of exp(x), shifted by the maximum. */
+static double log_sum_exp(const real *x, size_t n)
+{
+    double largest = x[0], sum = 0;
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > largest)
+            largest = x[i];
+    for (size_t i = 0; i < n; i++)
+        sum += exp(x[i] - largest);
+    return largest + log(sum);
+}
+
+static void cross_entropy(const void *logits, const int32_t *targets, int rows, int vocabulary, double *losses)
+{
+    for (size_t i = 0; i < (size_t)rows; i++) {
+        const real *row = (const real *)logits + i * (size_t)vocabulary;
+        losses[i] = targets[i] == TARGET_IGNORED ? 0 : log_sum_exp(row, (size_t)vocabulary) - row[targets[i]];
+    }
+}
+
+static void cross_entropy_gradient(void *logits, const int32_t *targets, int rows, int vocabulary, double scale,
+                                         double *losses)
+{
+    cross_entropy(logits, targets, rows, vocabulary, losses);
+    for (size_t i = 0; i < (size_t)rows; i++) {
+        real *row = (real *)logits + i * (size_t)vocabulary;
+        double lse = log_sum_exp(row, (size_t)vocabulary);
+        for (int v = 0; v < vocabulary; v++)
+            row[v] = targets[i] == TARGET_IGNORED ? 0 : (real)(scale * (exp(row[v] - lse) - (v == targets[i])));
+    }
+}
+
+#include "model/kernels_ref_attention.h"
+
+static const struct kernel_ops ops = {
+    .product = product,
+    .embed = embed,
+    .embed_backward = embed_backward,
+    .bias_add = bias_add,
+    .bias_backward = bias_backward,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .activate = activate,
+    .activate_backward = activate_backward,
+    .attention = attention,
+    .attention_backward = attention_backward,
+    .attention_scratch = attention_scratch,
+    .cross_entropy = cross_entropy,
+    .cross_entropy_gradient = cross_entropy_gradient,
+};
+
+const struct kernels KERNELS_IN(kernels_ref, LAG_FORM) = {
+    .name = sizeof(real) == sizeof(double) ? "ref double" : "ref",
+    .element = sizeof(real),
+    .alloc = kernels_host_alloc,
+    .release = memory_free,
+    .upload = kernels_host_copy,
+    .download = kernels_host_copy,
+    .zero = zero,
+    .lerp = lerp,
+    .sum_squares = sum_squares,
+    .adamw = adamw,
+    .ops = &ops,
+};

@@ -1,0 +1,166 @@
+#include "model/network.h"
+
+#include <limits.h>
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "model/block_head.h"
+#include "model/network_family.h"
+
+/* One row per family. */
+static const struct network_family *const families[] = {&network_gpt2};
+
+struct network {
+    const struct kernels *kernels;
+    const struct network_family *family;
+    struct network_sizes sizes;
+    struct head_block head;
+    void *state;                   /* the family's blocks */
+    void *memory;                  /* backend memory that every buffer lies in */
+};
+
+static const struct network_family *network_family_of(enum family family)
+{
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
+        if (families[i]->family == family)
+            return families[i];
+    return NULL;
+}
+
+/* Everything that lies in backend memory. */
+static void plan_buffers(const struct network_family *family, void *state, struct head_block *head,
+                         const struct shape *shape, const struct network_sizes *sizes, struct carve *carve)
+{
+    head->chunk = head_block_chunk(shape->vocabulary, (size_t)sizes->rows * (size_t)sizes->context);
+    head->logits = carve_numbers(carve, (size_t)head->chunk, (size_t)shape->vocabulary);
+    family->plan(state, shape, sizes, carve);
+}
+
+static bool sizes_fit(const struct network_sizes *sizes)
+{
+    return sizes->rows > 0 && sizes->context > 0 && sizes->rows <= INT_MAX / sizes->context;
+}
+
+size_t network_bytes(const struct kernels *kernels, const struct shape *shape, int rows, int context, bool gradients)
+{
+    const struct network_family *family = network_family_of(shape->family);
+    struct network_sizes sizes = {rows, context, gradients};
+    struct carve carve = {.kernels = kernels};
+    struct head_block head;
+    if (family == NULL || !sizes_fit(&sizes))
+        return 0;
+    size_t host = sizeof(struct network), state = family->state_bytes(shape);
+    plan_buffers(family, NULL, &head, shape, &sizes, &carve);
+    host += (size_t)head.chunk * sizeof(double);
+    if (carve.overflow || state == 0 || __builtin_add_overflow(host, state, &host) ||
+        __builtin_add_overflow(host, carve.bytes, &host))
+        return 0;
+    return host;
+}
+
+static int network_check(const struct tensor_table *table, const struct network_sizes *sizes, struct error *error)
+{
+    if (!sizes_fit(sizes))
+        return error_set(error, ERROR_INVALID,
+                         "a batch of %d rows of %d tokens can not be computed; use a smaller batch", sizes->rows,
+                         sizes->context);
+    if (sizes->context > table->shape.context)
+        return error_set(error, ERROR_INVALID,
+                         "%d tokens a row are more than the model's %d positions; use a context of at most %d",
+                         sizes->context, table->shape.context, table->shape.context);
+    if (network_family_of(table->shape.family) == NULL)
+        return error_set(error, ERROR_NOT_YET, "models of type %s can not be computed yet; use gpt2",
+                         family_name(table->shape.family));
+    return 0;
+}
+
+static int network_allocate(struct network *network, const struct shape *shape, struct error *error)
+{
+    struct carve carve = {.kernels = network->kernels};
+    plan_buffers(network->family, NULL, &network->head, shape, &network->sizes, &carve);
+    size_t state = network->family->state_bytes(shape);
+    if (!carve.overflow && state > 0) {
+        network->state = memory_new(state);
+        network->head.losses = memory_array((size_t)network->head.chunk, sizeof(double));
+        network->memory = network->kernels->alloc(carve.bytes);
+    }
+    if (network->state == NULL || network->head.losses == NULL || network->memory == NULL)
+        return error_set(error, ERROR_NO_MEMORY,
+                         "no memory for a network of %zu bytes; use a smaller batch or context, or more memory",
+                         carve.bytes);
+    carve = (struct carve){.kernels = network->kernels, .memory = network->memory};
+    plan_buffers(network->family, network->state, &network->head, shape, &network->sizes, &carve);
+    return 0;
+}
+
+int network_new(struct network **network, const struct kernels *kernels, const struct tensor_table *table, int rows,
+                int context, bool gradients, struct error *error)
+{
+    struct network_sizes sizes = {rows, context, gradients};
+    *network = NULL;
+    int code = network_check(table, &sizes, error);
+    if (code != 0)
+        return code;
+    struct network *new = memory_new(sizeof *new);
+    if (new == NULL)
+        return error_set(error, ERROR_NO_MEMORY, "no memory for a network; use more memory");
+    new->kernels = kernels;
+    new->family = network_family_of(table->shape.family);
+    new->sizes = sizes;
+    code = network_allocate(new, &table->shape, error);
+    if (code != 0) {
+        network_free(new);
+        return code;
+    }
+    new->family->bind(new->state, table);
+    head_block_bind(&new->head, table);
+    *network = new;
+    return 0;
+}
+
+void network_free(struct network *network)
+{
+    if (network == NULL)
+        return;
+    if (network->memory != NULL)
+        network->kernels->release(network->memory);
+    memory_free(network->head.losses);
+    memory_free(network->state);
+    memory_free(network);
+}
+
+static struct pass pass_of(const struct network *network, const void *weights, const struct batch *batch)
+{
+    CHECK(batch->rows > 0 && batch->rows <= network->sizes.rows);
+    CHECK(batch->context > 0 && batch->context <= network->sizes.context);
+    return (struct pass){
+        .kernels = network->kernels, .batch = batch, .positions = batch->rows * batch->context, .weights = weights,
+    };
+}
+
+void network_loss(struct network *network, const void *weights, const struct batch *batch, double *row_losses,
+                  int *row_counts)
+{
+    struct pass pass = pass_of(network, weights, batch);
+    const void *hidden = network->family->forward(network->state, &pass);
+    head_block_loss(&pass, &network->head, hidden, row_losses, row_counts);
+}
+
+double network_gradient(struct network *network, const void *weights, const struct batch *batch, double scale,
+                        void *gradients)
+{
+    struct pass pass = pass_of(network, weights, batch);
+    CHECK(network->sizes.gradients);
+    pass.gradients = gradients;
+    const void *hidden = network->family->forward(network->state, &pass);
+    double loss = head_block_gradient(&pass, &network->head, hidden, scale,
+                                      network->family->hidden_gradient(network->state));
+    network->family->backward(network->state, &pass);
+    return loss;
+}
+
+void network_logits(struct network *network, const void *weights, const struct batch *batch, void *logits)
+{
+    struct pass pass = pass_of(network, weights, batch);
+    head_block_logits(&pass, &network->head, network->family->forward(network->state, &pass), logits);
+}

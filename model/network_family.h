@@ -1,0 +1,31 @@
+/* What a family supplies to the network: its state (blocks with their buffers), and the way from token ids to hidden
+ * states and back. The head and everything around it are the same for all. One row per family, in network.c. */
+#ifndef MODEL_NETWORK_FAMILY_H
+#define MODEL_NETWORK_FAMILY_H
+
+#include "model/block.h"
+
+/* The largest batch a network takes, and whether buffers are kept for a backward pass. */
+struct network_sizes {
+    int rows, context;
+    bool gradients;
+};
+
+struct network_family {
+    enum family family;
+    /* Bytes of the state; 0 on overflow. */
+    size_t (*state_bytes)(const struct shape *shape);
+    /* Carves every buffer. state NULL: only the bytes are wanted. */
+    void (*plan)(void *state, const struct shape *shape, const struct network_sizes *sizes, struct carve *carve);
+    /* Finds every weight in the table. */
+    void (*bind)(void *state, const struct tensor_table *table);
+    /* Token ids -> hidden states (N, C), ready for the head. */
+    const void *(*forward)(const void *state, const struct pass *pass);
+    /* Where the head puts d(hidden), and the way back from there. */
+    void *(*hidden_gradient)(const void *state);
+    void (*backward)(const void *state, const struct pass *pass);
+};
+
+extern const struct network_family network_gpt2;
+
+#endif

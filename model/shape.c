@@ -1,0 +1,188 @@
+#include "model/shape.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "model/tensor.h"
+
+const char *family_name(enum family family)
+{
+    static const char *const names[] = {
+#define X(code, name) [code] = name,
+        FAMILY_TABLE(X)
+#undef X
+    };
+    return family < FAMILY_COUNT ? names[family] : "unknown";
+}
+
+int family_parse(const char *name)
+{
+    for (int family = 0; family < FAMILY_COUNT; family++)
+        if (strcmp(name, family_name((enum family)family)) == 0)
+            return family;
+    return -1;
+}
+
+const char *activation_name(enum activation activation)
+{
+    static const char *const names[] = {
+#define X(code, name) [code] = name,
+        ACTIVATION_TABLE(X)
+#undef X
+    };
+    return activation < ACTIVATION_COUNT ? names[activation] : "unknown";
+}
+
+int activation_parse(const char *name)
+{
+    /* Other names of the same functions in transformers' ACT2FN. */
+    static const struct { const char *name; enum activation activation; } aliases[] = {
+        {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+        {"gelu_fast", ACTIVATION_GELU_TANH},
+        {"gelu_python", ACTIVATION_GELU_ERF},
+        {"swish", ACTIVATION_SILU},
+    };
+    for (int activation = 0; activation < ACTIVATION_COUNT; activation++)
+        if (strcmp(name, activation_name((enum activation)activation)) == 0)
+            return activation;
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++)
+        if (strcmp(name, aliases[i].name) == 0)
+            return (int)aliases[i].activation;
+    return -1;
+}
+
+/* The disagreements found so far: the first is the error's message, all are its details. */
+struct findings {
+    struct error *error;
+    int count;
+};
+
+__attribute__((format(printf, 3, 4)))
+static void disagree(struct findings *findings, const char *pointer, const char *format, ...)
+{
+    char text[ERROR_MESSAGE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (findings->count++ == 0)
+        error_set_at(findings->error, ERROR_INVALID, pointer, "%s", text);
+    else if (findings->error != NULL)
+        error_add_detail(findings->error, pointer, "%s", text);
+}
+
+static void check_sizes(const struct shape *shape, struct findings *findings)
+{
+    const struct { const char *pointer; int size, most; } sizes[] = {
+        {"/layers", shape->layers, SHAPE_LAYERS_MAX},       {"/width", shape->width, SHAPE_SIZE_MAX},
+        {"/heads", shape->heads, SHAPE_SIZE_MAX},           {"/kv_heads", shape->kv_heads, SHAPE_SIZE_MAX},
+        {"/head_size", shape->head_size, SHAPE_SIZE_MAX},   {"/ff", shape->ff, SHAPE_SIZE_MAX},
+        {"/context", shape->context, SHAPE_SIZE_MAX},       {"/vocabulary", shape->vocabulary, SHAPE_SIZE_MAX},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].size < 1 || sizes[i].size > sizes[i].most)
+            disagree(findings, sizes[i].pointer, "%s is %d; it must be from 1 to %d.", sizes[i].pointer + 1,
+                     sizes[i].size, sizes[i].most);
+    if (!(shape->norm_epsilon > 0) || shape->norm_epsilon >= 1)
+        disagree(findings, "/norm_epsilon", "The norm's epsilon is %g; it must be above 0 and below 1.",
+                 shape->norm_epsilon);
+    if ((unsigned)shape->activation >= ACTIVATION_COUNT)
+        disagree(findings, "/activation", "The activation is unknown; use one of this program's table.");
+}
+
+/* How the sizes fit together; called with every size in range. */
+static void check_fit(const struct shape *shape, struct findings *findings)
+{
+    const struct layout *layout = layout_of(shape->family);
+    int64_t inner = (int64_t)shape->heads * shape->head_size;
+    if (layout->heads_fill_width && inner != shape->width)
+        disagree(findings, "/heads", "%d heads of size %d make %lld, the width is %d; for %s heads times head size "
+                 "must be the width.", shape->heads, shape->head_size, (long long)inner, shape->width,
+                 family_name(shape->family));
+    if (inner > SHAPE_SIZE_MAX)
+        disagree(findings, "/head_size", "%d heads of size %d make %lld; at most %d are supported.", shape->heads,
+                 shape->head_size, (long long)inner, SHAPE_SIZE_MAX);
+    if (!layout->grouped_queries && shape->kv_heads != shape->heads)
+        disagree(findings, "/kv_heads", "kv_heads is %d and heads %d; for %s they must be equal.", shape->kv_heads,
+                 shape->heads, family_name(shape->family));
+    else if (shape->heads % shape->kv_heads != 0)
+        disagree(findings, "/kv_heads", "%d heads can not share %d kv heads evenly; choose a divisor of %d.",
+                 shape->heads, shape->kv_heads, shape->heads);
+}
+
+/* Sum of elements over the rows for which `counts` is true; -1 when it passes 2^60, so that bytes fit as well. */
+static int sum_rows(const struct shape *shape, bool (*counts)(const struct tensor_row *, const struct shape *),
+                    uint64_t *sum)
+{
+    const struct layout *layout = layout_of(shape->family);
+    *sum = 0;
+    for (int i = 0; i < layout->row_count; i++) {
+        const struct tensor_row *row = &layout->rows[i];
+        uint64_t elements;
+        if (!counts(row, shape))
+            continue;
+        if (layout_row_elements(row, shape, &elements) != 0)
+            return -1;
+        uint64_t layers = (uint64_t)layout_row_layers(row, shape);
+        if (__builtin_mul_overflow(elements, layers, &elements) || __builtin_add_overflow(*sum, elements, sum))
+            return -1;
+    }
+    return *sum >> 60 == 0 ? 0 : -1;
+}
+
+static bool counts_always(const struct tensor_row *row, const struct shape *shape)
+{
+    (void)row, (void)shape;
+    return true;
+}
+
+/* A tied head multiplies by the token embedding. */
+static bool counts_in_products(const struct tensor_row *row, const struct shape *shape)
+{
+    return row->input_axis >= 0 || (row->role == ROLE_TOKEN_EMBEDDING && shape->tied);
+}
+
+int shape_check(const struct shape *shape, struct error *error)
+{
+    struct findings findings = {error, 0};
+    uint64_t parameters;
+    if ((unsigned)shape->family >= FAMILY_COUNT) {
+        disagree(&findings, "/family", "The model family is unknown.");
+        return ERROR_INVALID;
+    }
+    check_sizes(shape, &findings);
+    if (findings.count == 0)
+        check_fit(shape, &findings);
+    if (findings.count == 0 && sum_rows(shape, counts_always, &parameters) != 0)
+        disagree(&findings, "", "The parameter count of this shape does not fit 60 bits; make it smaller.");
+    return findings.count == 0 ? 0 : ERROR_INVALID;
+}
+
+bool shape_equal(const struct shape *a, const struct shape *b)
+{
+    return a->family == b->family && a->layers == b->layers && a->width == b->width && a->heads == b->heads &&
+           a->kv_heads == b->kv_heads && a->head_size == b->head_size && a->ff == b->ff &&
+           a->context == b->context && a->vocabulary == b->vocabulary && a->tied == b->tied &&
+           a->activation == b->activation && a->norm_epsilon == b->norm_epsilon;
+}
+
+uint64_t shape_parameters(const struct shape *shape)
+{
+    uint64_t sum;
+    return sum_rows(shape, counts_always, &sum) == 0 ? sum : UINT64_MAX;
+}
+
+uint64_t shape_product_weights(const struct shape *shape)
+{
+    uint64_t sum;
+    return sum_rows(shape, counts_in_products, &sum) == 0 ? sum : UINT64_MAX;
+}
+
+double shape_flops_per_token(const struct shape *shape, int context)
+{
+    double attention = (double)shape->layers * shape->heads * shape->head_size * context;
+    return 6.0 * (double)shape_product_weights(shape) + 12.0 * attention;
+}

@@ -1,0 +1,187 @@
+#include "model/tensor.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/memory.h"
+
+const struct layout *layout_of(enum family family)
+{
+    static const struct layout *const layouts[FAMILY_COUNT] = {
+        [FAMILY_GPT2] = &layout_gpt2,
+    };
+    CHECK(family < FAMILY_COUNT);
+    return layouts[family];
+}
+
+bool layout_ignores(const struct layout *layout, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *const *ending = layout->ignored; *ending != NULL; ending++) {
+        size_t ending_length = strlen(*ending);
+        if (length > ending_length && strcmp(name + length - ending_length, *ending) == 0)
+            return true;
+    }
+    return false;
+}
+
+int axis_size(enum axis axis, const struct shape *shape)
+{
+    switch (axis) {
+    case AXIS_NONE: return 1;
+    case AXIS_WIDTH: return shape->width;
+    case AXIS_HEADS: return shape->heads * shape->head_size;
+    case AXIS_KV: return shape->kv_heads * shape->head_size;
+    case AXIS_QKV: return (shape->heads + 2 * shape->kv_heads) * shape->head_size;
+    case AXIS_FF: return shape->ff;
+    case AXIS_VOCABULARY: return shape->vocabulary;
+    case AXIS_CONTEXT: return shape->context;
+    }
+    CHECK(!"axis without a size");
+    return 0;
+}
+
+int layout_row_layers(const struct tensor_row *row, const struct shape *shape)
+{
+    if (row->when_untied && shape->tied)
+        return 0;
+    return row->per_layer ? shape->layers : 1;
+}
+
+int layout_row_elements(const struct tensor_row *row, const struct shape *shape, uint64_t *elements)
+{
+    *elements = 1;
+    for (int i = 0; i < row->rank; i++)
+        if (__builtin_mul_overflow(*elements, (uint64_t)axis_size(row->axes[i], shape), elements))
+            return -1;
+    return 0;
+}
+
+/* Consecutive rows of one block repeat together: layer 0 of each, then layer 1 of each. Returns the end of the block that
+ * begins at row `begin`; a row that is not per layer is a block of its own. */
+static int block_end(const struct layout *layout, int begin)
+{
+    int end = begin + 1;
+    while (layout->rows[begin].per_layer && end < layout->row_count && layout->rows[end].per_layer)
+        end++;
+    return end;
+}
+
+static void place_runs(struct tensor_table *table, const struct layout *layout)
+{
+    for (int begin = 0, end; begin < layout->row_count; begin = end) {
+        int stride = 0;
+        end = block_end(layout, begin);
+        for (int i = begin; i < end; i++) {
+            struct tensor_run *run = &table->runs[i];
+            run->layers = layout_row_layers(&layout->rows[i], &table->shape);
+            run->first = table->count + (run->layers > 0 ? stride++ : 0);
+        }
+        for (int i = begin; i < end; i++) {
+            table->runs[i].stride = stride;
+            table->count += table->runs[i].layers;
+        }
+    }
+}
+
+/* The row's name with its "%d" replaced. */
+static void name_tensor(char name[TENSOR_NAME_BYTES], const struct tensor_row *row, int layer)
+{
+    const char *place = strstr(row->name, "%d");
+    int length;
+    if (place == NULL)
+        length = snprintf(name, TENSOR_NAME_BYTES, "%s", row->name);
+    else
+        length = snprintf(name, TENSOR_NAME_BYTES, "%.*s%d%s", (int)(place - row->name), row->name, layer, place + 2);
+    CHECK(length < TENSOR_NAME_BYTES);
+}
+
+static void fill_tensor(struct tensor *tensor, const struct tensor_row *row, const struct shape *shape, int layer)
+{
+    tensor->row = row;
+    tensor->layer = row->per_layer ? layer : -1;
+    tensor->dims[0] = axis_size(row->axes[0], shape);
+    tensor->dims[1] = row->rank == 2 ? axis_size(row->axes[1], shape) : 1;
+    tensor->count = (size_t)tensor->dims[0] * (size_t)tensor->dims[1];
+    name_tensor(tensor->name, row, layer);
+}
+
+int tensor_table_init(struct tensor_table *table, const struct shape *shape, struct error *error)
+{
+    const struct layout *layout = layout_of(shape->family);
+    memset(table, 0, sizeof *table);
+    table->shape = *shape;
+    place_runs(table, layout);
+    table->tensors = memory_array((size_t)table->count, sizeof *table->tensors);
+    if (table->tensors == NULL) {
+        tensor_table_fini(table);
+        return error_set(error, ERROR_NO_MEMORY, "No memory for a table of %d tensors; free some and try again.",
+                         shape->layers * layout->row_count);
+    }
+    for (int i = 0; i < layout->row_count; i++)
+        for (int layer = 0; layer < table->runs[i].layers; layer++)
+            fill_tensor(&table->tensors[table->runs[i].first + layer * table->runs[i].stride], &layout->rows[i], shape,
+                        layer);
+    for (int i = 0; i < table->count; i++) {
+        struct tensor *tensor = &table->tensors[i];
+        tensor->offset = table->slab;
+        table->slab += (tensor->count + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
+        table->parameters += tensor->count;
+    }
+    return 0;
+}
+
+void tensor_table_fini(struct tensor_table *table)
+{
+    memory_free(table->tensors);
+    memset(table, 0, sizeof *table);
+}
+
+const struct tensor *tensor_find_role(const struct tensor_table *table, enum role role, int layer, int nth)
+{
+    const struct layout *layout = layout_of(table->shape.family);
+    for (int i = 0; i < layout->row_count; i++) {
+        const struct tensor_row *row = &layout->rows[i];
+        const struct tensor_run *run = &table->runs[i];
+        int index = row->per_layer ? layer : 0;
+        if (row->role != role || row->per_layer != (layer >= 0) || index >= run->layers || nth-- > 0)
+            continue;
+        return &table->tensors[run->first + index * run->stride];
+    }
+    return NULL;
+}
+
+/* The layer that `name` has where the row's name has "%d"; 0 without one; -1 if it can not be this row's. */
+static int layer_in_name(const struct tensor_row *row, const char *name)
+{
+    const char *place = strstr(row->name, "%d");
+    size_t head;
+    int layer = 0;
+    if (place == NULL)
+        return 0;
+    head = (size_t)(place - row->name);
+    if (strncmp(name, row->name, head) != 0)
+        return -1;
+    for (name += head; *name >= '0' && *name <= '9'; name++) {
+        layer = layer * 10 + (*name - '0');
+        if (layer > SHAPE_LAYERS_MAX)
+            return -1;
+    }
+    return layer;
+}
+
+const struct tensor *tensor_find(const struct tensor_table *table, const char *name)
+{
+    const struct layout *layout = layout_of(table->shape.family);
+    for (int i = 0; i < layout->row_count; i++) {
+        const struct tensor_run *run = &table->runs[i];
+        int layer = layer_in_name(&layout->rows[i], name);
+        if (layer < 0 || layer >= run->layers)
+            continue;
+        const struct tensor *tensor = &table->tensors[run->first + layer * run->stride];
+        if (strcmp(tensor->name, name) == 0)
+            return tensor;
+    }
+    return NULL;
+}

@@ -1,0 +1,332 @@
+/* Admission: a submission becomes a stored study. On a worker: parse, find and judge every file, resolve, plan, check
+ * memory and disk. On the loop: one commit; the answer (202) follows its fsync. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/memory.h"
+#include "growth/plan.h"
+#include "server/items.h"
+#include "server/service_state.h"
+
+struct admission {
+    struct service *service;
+    struct pool_job job;
+    struct journal_entry entry;
+    bool dry_run, by_content;
+    char *body;
+    size_t body_length;
+    char *key;
+    char checkpoint_directory[FILE_PATH_BYTES], train_file[FILE_PATH_BYTES], valid_file[FILE_PATH_BYTES];
+    struct item checkpoint, train, valid;      /* multipart parts that became items */
+    struct study_row row;
+    struct buffer answer;                      /* of a dry run */
+    struct error error;
+    service_callback *callback;
+    service_text_callback *text_callback;
+    void *context;
+    char id[SERVICE_ID_BYTES];
+    bool existed;
+};
+
+static void admission_free(struct admission *admission)
+{
+    struct error ignored = { 0 };
+
+    if (admission->checkpoint_directory[0])
+        (void)file_remove_tree(admission->checkpoint_directory, &ignored);
+    if (admission->train_file[0])
+        (void)file_remove(admission->train_file, &ignored);
+    if (admission->valid_file[0])
+        (void)file_remove(admission->valid_file, &ignored);
+    changes_fini(&admission->entry.changes);
+    buffer_fini(&admission->answer);
+    study_row_fini(&admission->row);
+    memory_free(admission->body);
+    memory_free(admission->key);
+    admission->service->jobs--;
+    service_pump_soon(admission->service);
+    memory_free(admission);
+}
+
+/* ---- on a worker */
+
+static int accept_parts(struct admission *admission, struct request *request, struct error *error)
+{
+    const struct store *store = &admission->service->store;
+
+    if (admission->checkpoint_directory[0]) {
+        if (item_accept_checkpoint(&admission->checkpoint, store, admission->checkpoint_directory, error)
+            || request_set_checkpoint(request, admission->checkpoint.id, error))
+            return (int)error->code;
+    }
+    if (admission->train_file[0] && item_accept_dataset(&admission->train, store, admission->train_file, error))
+        return (int)error->code;
+    if (admission->valid_file[0] && item_accept_dataset(&admission->valid, store, admission->valid_file, error))
+        return (int)error->code;
+    if (admission->train_file[0] || admission->valid_file[0])
+        return request_set_data(request, admission->train_file[0] ? admission->train.id : request_train(request),
+                                admission->valid_file[0] ? admission->valid.id : request_valid(request), error);
+    return 0;
+}
+
+struct need { uint64_t memory, disk; };
+
+static int study_need(const struct service *service, const struct study_spec *spec, const struct shape *parent,
+                      struct need *need, struct error *error)
+{
+    uint64_t largest = 0, scratch = 0, all = 0;
+
+    for (int i = 0; i < spec->candidate_count; i++) {
+        struct growth_plan plan;
+        if (growth_plan_init(&plan, parent, &spec->candidates[i].operators, error))
+            return (int)error->code;
+        uint64_t trial = trial_bytes(&plan.to, &spec->training);
+        uint64_t work = scratch_bytes(service->kernels, &plan.to, &spec->training);
+        growth_plan_fini(&plan);
+        largest = trial > largest ? trial : largest;
+        scratch = work > scratch ? work : scratch;
+        all += trial;
+    }
+    int together = spec->candidate_count < service->options.workers ? spec->candidate_count
+                                                                     : service->options.workers;
+    need->memory = (uint64_t)together * largest + (uint64_t)service->options.workers * scratch;
+    need->disk = 2 * all;                 /* saved states, and the kept candidates' files */
+    return 0;
+}
+
+static int check_need(const struct service *service, const struct study_spec *spec, const struct shape *parent,
+                      struct error *error)
+{
+    struct need need = { 0 };
+    uint64_t free_bytes = 0;
+
+    if (study_need(service, spec, parent, &need, error)
+        || file_free_bytes(service->store.directory, &free_bytes, error))
+        return (int)error->code;
+    if (need.memory > service->options.memory_bytes)
+        return error_set_at(error, ERROR_INVALID, "/candidates", "training needs %llu MiB with one trial per worker, the "
+                            "limit is %llu MiB; raise --memory, lower --workers or training.batch, or grow less",
+                            (unsigned long long)(need.memory >> 20),
+                            (unsigned long long)(service->options.memory_bytes >> 20));
+    if (need.disk > free_bytes)
+        return error_set(error, ERROR_DISK_FULL, "the study may write %llu MiB, the store's disk has %llu MiB free; free "
+                         "some space or send fewer candidates", (unsigned long long)(need.disk >> 20),
+                         (unsigned long long)(free_bytes >> 20));
+    return 0;
+}
+
+static int fill_row(struct admission *admission, const struct request *request, const struct study_spec *spec,
+                    const struct sources *sources, struct error *error)
+{
+    struct study_row *row = &admission->row;
+    char hex[HASH_HEX_BYTES];
+    struct buffer echo;
+
+    buffer_init(&echo);
+    request_echo(spec, &echo);
+    row->name = memory_string(spec->name);
+    row->reason = memory_string("");
+    row->result = memory_string("");
+    row->idempotency_key = memory_string(admission->key ? admission->key : "");
+    hash_bytes_hex(admission->body, admission->body_length, hex);
+    row->body_hash = memory_string(hex);
+    row->checkpoint = memory_string(request_checkpoint(request));
+    row->train = memory_string(request_train(request));
+    row->valid = memory_string(request_valid(request));
+    memcpy(row->checkpoint_hash, sources->parent.hash, sizeof row->checkpoint_hash);
+    memcpy(row->data_hash, sources->data_hash, sizeof row->data_hash);
+    if (!echo.failed) {
+        row->request = memory_string(echo.data);
+        buffer_text(&echo, row->checkpoint_hash);
+        buffer_text(&echo, row->data_hash);
+    }
+    if (!echo.failed) {
+        hash_bytes_hex(echo.data, echo.length, hex);
+        row->content = memory_string(hex);
+    }
+    buffer_fini(&echo);
+    row->state = STUDY_QUEUED;
+    if (row->name && row->reason && row->result && row->idempotency_key && row->body_hash && row->checkpoint
+        && row->train && row->valid && row->request && row->content)
+        return 0;
+    return error_set(error, ERROR_NO_MEMORY, "admitting the study: out of memory; try again");
+}
+
+static int resolve(struct admission *admission, struct request *request, struct error *error)
+{
+    struct service *service = admission->service;
+    struct sources sources;
+    struct study_spec spec;
+
+    if (sources_open(&sources, &service->store, service_data_root(service), request, error))
+        return (int)error->code;
+    if (request_resolve(request, &sources.facts, &spec, error) == 0) {
+        if (check_need(service, &spec, &sources.facts.parent, error) == 0) {
+            if (admission->dry_run)
+                response_validate(&admission->answer, &spec, &sources.facts.parent, 0, service->options.workers, error);
+            else
+                fill_row(admission, request, &spec, &sources, error);
+        }
+        study_spec_fini(&spec);
+    }
+    sources_close(&sources);
+    return (int)error->code;
+}
+
+static void admission_run(struct pool_job *job)
+{
+    struct admission *admission = job->owner;
+    struct request *request = NULL;
+    struct error *error = &admission->error;
+
+    if (error->code)
+        return;
+    if (request_new(&request, admission->body, admission->body_length, error))
+        return;
+    if (accept_parts(admission, request, error) == 0)
+        resolve(admission, request, error);
+    request_free(request);
+}
+
+/* ---- on the loop */
+
+static void answer(struct admission *admission)
+{
+    if (admission->dry_run)
+        admission->text_callback(admission->context, &admission->error, admission->answer.data,
+                                 admission->answer.length);
+    else
+        admission->callback(admission->context, &admission->error, admission->id, admission->existed);
+    admission_free(admission);
+}
+
+static void admitted(struct journal_entry *entry, const struct error *error)
+{
+    struct admission *admission = entry->owner;
+
+    admission->error = *error;
+    if (!error->code)
+        service_start_run(admission->service, admission->id, false, &admission->error);
+    answer(admission);
+}
+
+/* The same study again: by its key, or (lag run) by its content. */
+static bool find_existing(struct admission *admission)
+{
+    struct store *store = &admission->service->store;
+    char body_hash[65];
+
+    if (admission->key
+        && (store_find_study(store, "idempotency_key", admission->key, admission->id, body_hash, &admission->error)
+            || admission->id[0])) {
+        if (admission->id[0] && strcmp(body_hash, admission->row.body_hash) != 0)
+            error_set(&admission->error, ERROR_CONFLICT, "the Idempotency-Key was used with another body, for study %s; use "
+                      "a new key for a new study", admission->id);
+    } else if (admission->by_content) {
+        (void)store_find_study(store, "content", admission->row.content, admission->id, body_hash, &admission->error);
+    }
+    admission->existed = admission->id[0] != '\0';
+    return admission->existed || admission->error.code;
+}
+
+static void commit_admission(struct admission *admission)
+{
+    struct journal_entry *entry = &admission->entry;
+    struct service *service = admission->service;
+    struct buffer event;
+
+    service_new_id(service, "study_", admission->id);
+    memcpy(admission->row.id, admission->id, sizeof admission->row.id);
+    admission->row.created_ms = service_wall(service);
+    *entry = (struct journal_entry){ .done = admitted, .owner = admission, .has_points = true,
+                                     .before = FAULT_AT_admit_before_commit, .after = FAULT_AT_admit_after_commit };
+    changes_init(&entry->changes);
+    item_record(&entry->changes, &admission->checkpoint, admission->row.created_ms);
+    item_record(&entry->changes, &admission->train, admission->row.created_ms);
+    item_record(&entry->changes, &admission->valid, admission->row.created_ms);
+    store_add_study(&entry->changes, &admission->row);
+    buffer_init(&event);
+    response_event_state(&event, STUDY_QUEUED, "");
+    store_add_event(&entry->changes, admission->id, "state", "admitted", event.data ? event.data : "{}");
+    entry->changes.failed |= event.failed;
+    buffer_fini(&event);
+    journal_append(&service->journal, entry);
+}
+
+static void admission_done(struct pool_job *job, bool cancelled)
+{
+    struct admission *admission = job->owner;
+
+    if (cancelled)
+        error_set(&admission->error, ERROR_UNAVAILABLE, "the server is stopping; send the study again later");
+    if (admission->error.code || admission->dry_run || find_existing(admission))
+        answer(admission);
+    else
+        commit_admission(admission);
+}
+
+static struct admission *admission_new(struct service *service, const char *body, size_t length)
+{
+    struct admission *admission = memory_new(sizeof *admission);
+
+    if (!admission)
+        return NULL;
+    admission->service = service;
+    service->jobs++;
+    admission->body = memory_string_n(body, length);
+    admission->body_length = length;
+    buffer_init(&admission->answer);
+    admission->job = (struct pool_job){ .lane = POOL_SERVICE, .run = admission_run, .done = admission_done,
+                                        .owner = admission };
+    return admission;
+}
+
+static void admission_submit(struct admission *admission)
+{
+    if (!admission->body)
+        error_set(&admission->error, ERROR_NO_MEMORY, "admitting the study: out of memory; try again");
+    admission->service->pool.submit(&admission->service->pool, &admission->job);
+}
+
+static void take_path(char path[FILE_PATH_BYTES], const char *given)
+{
+    if (given)
+        snprintf(path, FILE_PATH_BYTES, "%s", given);
+}
+
+int service_submit(struct service *service, const struct study_submission *submission, service_callback *callback,
+                   void *context)
+{
+    struct admission *admission = admission_new(service, submission->body, submission->body_length);
+
+    if (!admission)
+        return ERROR_NO_MEMORY;
+    admission->callback = callback;
+    admission->context = context;
+    admission->by_content = submission->by_content;
+    take_path(admission->checkpoint_directory, submission->checkpoint_directory);
+    take_path(admission->train_file, submission->train_file);
+    take_path(admission->valid_file, submission->valid_file);
+    if (submission->idempotency_key && *submission->idempotency_key) {
+        admission->key = memory_string(submission->idempotency_key);
+        if (!admission->key)
+            error_set(&admission->error, ERROR_NO_MEMORY, "admitting the study: out of memory; try again");
+    }
+    admission_submit(admission);
+    return 0;
+}
+
+int service_validate(struct service *service, const char *body, size_t length, service_text_callback *callback,
+                     void *context)
+{
+    struct admission *admission = admission_new(service, body, length);
+
+    if (!admission)
+        return ERROR_NO_MEMORY;
+    admission->dry_run = true;
+    admission->text_callback = callback;
+    admission->context = context;
+    admission_submit(admission);
+    return 0;
+}

@@ -1,0 +1,158 @@
+#include "server/pump.h"
+
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/memory.h"
+#include "growth/plan.h"
+#include "server/service_state.h"
+
+static int free_slot(const struct service *service)
+{
+    for (int i = 0; i < service->options.workers; i++)
+        if (!service->slots[i].busy)
+            return i;
+    return -1;
+}
+
+/* Bytes that a candidate's trial takes; 0 if that can't be known now. */
+static size_t seat_bytes(const struct seat *seat)
+{
+    const struct run *run = seat->run;
+    struct error ignored = { 0 };
+    struct growth_plan plan;
+    size_t bytes;
+
+    if (growth_plan_init(&plan, &run->sources.parent.table.shape, &run->spec.candidates[seat->candidate].operators,
+                         &ignored))
+        return 0;
+    bytes = trial_bytes(&plan.to, &run->spec.training);
+    growth_plan_fini(&plan);
+    return bytes;
+}
+
+/* A resident trial that may leave memory: it waits at a barrier with its state on disk, or it can be grown again. */
+static bool may_park(const struct seat *seat)
+{
+    const struct run *run = seat->run;
+    bool on_disk = seat->saved && seat->saved_step == seat->trial.step;
+
+    if (!seat->resident || seat->state != SEAT_IDLE || seat->commits_pending > 0)
+        return false;
+    if (run->phase == RUN_GROWING)
+        return true;
+    return (on_disk || seat->trial.step == 0 || seat->trial.diverged)
+           && study_candidate_work(&run->study, seat->candidate).kind == WORK_NONE;
+}
+
+static bool park_one(struct service *service)
+{
+    for (struct run *run = service->runs; run; run = run->next)
+        for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
+            if (may_park(&run->seats[i])) {
+                FAULT_POINT(park);
+                seat_release(&run->seats[i]);
+                return true;
+            }
+    return false;
+}
+
+static bool take_memory(struct seat *seat)
+{
+    struct service *service = seat->run->service;
+    size_t bytes = seat_bytes(seat);
+
+    while (!service_memory_take(service, bytes))
+        if (!park_one(service))
+            return false;
+    seat->bytes = bytes;
+    return true;
+}
+
+static bool lend_grow(struct run *run, int slot)
+{
+    for (int i = 0; i < run->spec.candidate_count; i++) {
+        struct seat *seat = &run->seats[i];
+
+        if (seat->state == SEAT_EMPTY && !seat->hash[0] && !run->study.candidates[i].grown) {
+            if (!take_memory(seat))
+                return false;
+            seat_grow(seat, slot);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool bring_in(struct seat *seat, int slot)
+{
+    struct error ignored = { 0 };
+    char path[FILE_PATH_BYTES];
+
+    if (!take_memory(seat))
+        return false;
+    bool on_disk = seat_trial_path(seat->run, seat->candidate, path, &ignored) == 0 && file_exists(path);
+    if (on_disk && (seat->saved || seat->run->study.candidates[seat->candidate].step > 0 || seat->run->recovered))
+        seat_load(seat, slot);
+    else
+        seat_grow(seat, slot);
+    return true;
+}
+
+static bool lend_work(struct run *run, int slot)
+{
+    bool busy[SPEC_CANDIDATES_MAX];
+
+    for (int i = 0; i < run->spec.candidate_count; i++)
+        busy[i] = run->seats[i].state != SEAT_IDLE && run->seats[i].state != SEAT_EMPTY;
+    for (;;) {
+        struct work work = study_next_work(&run->study, busy);
+        struct seat *seat;
+
+        if (work.kind == WORK_NONE)
+            return false;
+        seat = &run->seats[work.candidate];
+        if (seat->resident) {
+            seat_lend(seat, slot, &work);
+            return true;
+        }
+        if (bring_in(seat, slot))
+            return true;
+        busy[work.candidate] = true;        /* no room now: somebody else first */
+    }
+}
+
+static void retry_saves(struct run *run)
+{
+    for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
+        if (run->seats[i].state == SEAT_WAITING && run->seats[i].commits_pending == 0)
+            seat_save(&run->seats[i], NULL);
+}
+
+static bool lend_one(struct service *service, int slot)
+{
+    for (struct run *run = service->runs; run; run = run->next) {
+        if (run->intent != INTENT_GO || run->retry_ns)
+            continue;
+        if (run->phase == RUN_GROWING && lend_grow(run, slot))
+            return true;
+        if (run->phase == RUN_ACTIVE && !run->study.finished && lend_work(run, slot))
+            return true;
+    }
+    return false;
+}
+
+void pump(struct service *service)
+{
+    struct run *run, *next;
+    int slot;
+
+    for (run = service->runs; run; run = next) {
+        next = run->next;
+        if (!run->retry_ns || run->intent != INTENT_GO)
+            retry_saves(run);
+        run_advance(run);
+    }
+    while ((slot = free_slot(service)) >= 0 && lend_one(service, slot))
+        continue;
+}

@@ -1,0 +1,137 @@
+/* Run: one study being worked on: its pure state (study/), its files (sources), and a seat per candidate.
+ *
+ *   LOADING -> GROWING -> ACTIVE -> FINISHING -> ENDED
+ *      one job   a job per    slices,    one job: files of kept candidates, documents; then one commit
+ *                candidate    points,
+ *                             decisions
+ *
+ * What is durable when: a trial's file is saved at every barrier BEFORE its point there is committed, and a point is
+ * known to the study (and so to a decision) at a barrier only AFTER that commit. Points between barriers are
+ * committed in the background; a save waits for them. So whatever a kill leaves behind, every decision that was taken
+ * can be taken again from what is stored, and comes out the same.
+ *
+ * A seat's life:
+ *   EMPTY --grow or load job--> IDLE <--slice job--> LENT
+ *     ^                          |  evaluation at a barrier, or 30 s since the last save
+ *     +---parked, ended---- IDLE <--commit-- COMMITTING <--file-- SAVING <-- WAITING (for earlier points' commits)
+ * Thread rule: loop thread; a job's function touches only what was lent to it. */
+#ifndef SERVER_RUN_H
+#define SERVER_RUN_H
+
+#include "server/journal.h"
+#include "server/service.h"
+#include "server/sources.h"
+#include "study/rank.h"
+#include "trainer/slice.h"
+
+enum run_phase { RUN_LOADING, RUN_GROWING, RUN_ACTIVE, RUN_FINISHING, RUN_ENDED };
+enum run_intent { INTENT_GO, INTENT_CANCEL, INTENT_DRAIN, INTENT_FAIL };
+enum seat_state { SEAT_EMPTY, SEAT_IDLE, SEAT_GROWING, SEAT_LOADING, SEAT_LENT, SEAT_WAITING, SEAT_SAVING,
+                  SEAT_COMMITTING };
+
+struct run;
+
+struct seat {
+    struct run *run;
+    int candidate;
+    enum seat_state state;
+    bool resident;                  /* trial and buffers are in memory, their bytes are counted */
+    size_t bytes;                   /* counted against the memory limit */
+    struct trial trial;
+    struct evaluation evaluation;
+    bool evaluating;
+    struct slice slice;
+    int slot;                       /* worker slot while LENT, GROWING or LOADING */
+    int64_t lent_ns, begun_ns, saved_ns;
+    double evaluation_seconds;
+    bool saved;                     /* a trial file is on disk */
+    uint64_t saved_step;
+    bool save_has_point;            /* the save is for `pending` (a barrier) */
+    struct point pending;
+    int commits_pending;            /* points of this seat that are not durable yet */
+    struct pool_job job;            /* grow, load, save */
+    struct journal_entry entry;     /* the commit after a save */
+    struct error error;             /* of job */
+    /* grow's answers */
+    char hash[65];
+    uint64_t parameters;
+    double flops_per_token, preservation;
+    struct tensor_table *unused_table;
+};
+
+/* A job's worker-side share of the training memory. */
+struct slot { struct scratch *scratch; bool busy; };
+
+struct run {
+    struct service *service;
+    struct run *next;                       /* in order of admission */
+    struct study_row row;
+    enum run_phase phase;
+    enum run_intent intent;
+    char reason[512];                       /* why queued again, failed */
+    int64_t retry_ns;                       /* paused until then; 0: not paused */
+    bool recovered, job_running;
+    bool reload;                            /* some background write was lost: start over from the store */
+    struct pool_job job;                    /* load, finish */
+    struct error error;                     /* of job */
+    struct request *request;
+    struct sources sources;
+    struct study_spec spec;
+    bool has_spec, has_study;
+    struct study study;
+    struct windows windows;
+    double loss_before;
+    bool needs_loss_before;
+    struct seat *seats;
+    int commits_pending;
+    struct study_outcome outcome;
+    bool has_outcome;
+    int outcome_decisions;                  /* the outcome belongs to that many decisions */
+    char (*warnings)[256];
+    int warning_count;
+    char *recipe;
+    struct service_waiter *waiters;         /* cancel or drain callbacks */
+    bool ending;
+};
+
+/* run.c: life */
+struct run *run_new(struct service *service, struct study_row *row, struct error *error);     /* takes the row's strings */
+void run_free(struct run *run);
+void run_load(struct run *run);                    /* submits the load job */
+bool run_is_idle(const struct run *run);           /* no job, slice, save or commit of it is under way */
+void run_pause(struct run *run, const struct error *error);    /* transient trouble: queued with the reason, tried again */
+void run_fail(struct run *run, const struct error *error);     /* for good (resumable by hand) */
+void run_stop(struct run *run, enum run_intent intent);        /* cancel or drain: stops slices, saves, then run_stopped */
+void run_advance(struct run *run);                 /* next phase if the present one is complete; called by the pump */
+int run_refresh_outcome(struct run *run);          /* outcome as it stands now */
+void run_view(struct run *run, struct study_view *view);
+
+/* run_grow.c */
+void seat_grow(struct seat *seat, int slot);
+/* Makes the grown checkpoint of a candidate again (worker). */
+int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *grown, struct error *error);
+struct trial_options run_trial_options(const struct run *run, int candidate);
+bool run_all_grown(const struct run *run);
+void run_grown(struct run *run);                   /* all hashes known: facts, twins, warnings; then ACTIVE */
+
+/* run_seat.c */
+void seat_lend(struct seat *seat, int slot, const struct work *work);
+void seat_load(struct seat *seat, int slot);
+void seat_release(struct seat *seat);              /* out of memory; the file, if any, stays */
+int seat_buffers(struct seat *seat, struct error *error);
+
+/* run_save.c */
+void seat_save(struct seat *seat, const struct point *point);   /* point NULL: only the trial */
+int seat_trial_path(const struct run *run, int candidate, char path[FILE_PATH_BYTES], struct error *error);
+
+/* run_record.c: what becomes durable */
+void run_record_point(struct seat *seat, const struct point *point);             /* in the background */
+void run_add_point(struct changes *changes, struct run *run, int candidate, const struct point *point);
+void run_record_decisions(struct run *run);                                      /* decides what can be decided */
+void run_record_state(struct run *run, enum study_state_name state, const char *reason);
+void run_record_candidate(struct run *run, int candidate);
+
+/* run_finish.c */
+void run_finish(struct run *run);
+
+#endif

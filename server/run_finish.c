@@ -1,0 +1,281 @@
+/* The end of a study: ranking, files of the kept candidates, documents, and one commit. Everything before the commit can be
+ * done again; what was written under its final name is replaced by the same bytes. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/memory.h"
+#include "model/checkpoint.h"
+#include "server/run.h"
+#include "server/service_state.h"
+
+static bool is_kept(const struct run *run, const struct ranking_row *row)
+{
+    const struct candidate *candidate = &run->study.candidates[row->candidate];
+
+    if (candidate->state != CANDIDATE_COMPLETED || candidate->same_as >= 0)
+        return false;
+    if (row->candidate == run->outcome.choice)
+        return true;
+    if (run->spec.keep == KEEP_ALL)
+        return true;
+    return run->spec.keep == KEEP_TOP && row->rank <= run->spec.keep_top;
+}
+
+/* ---- one candidate's directory */
+
+static int open_trial(const struct run *run, const struct checkpoint *grown, int candidate, struct trial *trial,
+                      struct error *error)
+{
+    struct trial_options options = run_trial_options(run, candidate);
+    char path[FILE_PATH_BYTES];
+
+    if (seat_trial_path(run, candidate, path, error) || trial_init_empty(trial, &grown->table.shape, &options, error))
+        return (int)error->code;
+    if (trial_load(trial, path, error)) {
+        trial_fini(trial);
+        return (int)error->code;
+    }
+    return 0;
+}
+
+static int save_grown(const struct checkpoint *grown, const char *directory, struct error *error)
+{
+    char path[FILE_PATH_BYTES], hash[HASH_HEX_BYTES];
+
+    if (file_join(path, directory, "initial", error) || file_make_directory(path, error)
+        || file_join(path, directory, "initial/model.safetensors", error))
+        return (int)error->code;
+    return checkpoint_save_weights(grown, grown->weights, grown->dtype, path, hash, error);
+}
+
+static int save_trained(struct run *run, struct checkpoint *grown, const struct trial *trial, int candidate,
+                        const char *directory, struct error *error)
+{
+    uint64_t tokens = trial->step * (uint64_t)run->spec.training.batch * (uint64_t)run->spec.training.context;
+    struct study_view view;
+    struct candidate_files files = { .view = &view, .candidate = candidate, .step = trial->step,
+                                     .tokens_seen = run->sources.parent.provenance.tokens_seen + tokens,
+                                     .data_cursor = trial->first_data_step + trial->step };
+    struct checkpoint_save options = { 0 };
+    struct buffer report, card;
+
+    run_view(run, &view);
+    buffer_init(&report);
+    buffer_init(&card);
+    response_candidate_report(&report, &files);
+    response_candidate_card(&card, &files);
+    if (report.failed || card.failed)
+        error_set(error, ERROR_NO_MEMORY, "writing a candidate's files: out of memory");
+    else if (trial_export(trial, grown, error) == 0) {
+        options.moments = grown->moments;
+        options.report = report.data;
+        options.card = card.data;
+        checkpoint_save(grown, directory, &options, error);
+    }
+    buffer_fini(&report);
+    buffer_fini(&card);
+    return (int)error->code;
+}
+
+static int save_candidate(struct run *run, int candidate, const char *directory, struct error *error)
+{
+    struct checkpoint grown;
+    struct trial trial;
+
+    if (file_make_directory(directory, error) || run_grow_candidate(run, candidate, &grown, error))
+        return (int)error->code;
+    if (save_grown(&grown, directory, error) == 0 && open_trial(run, &grown, candidate, &trial, error) == 0) {
+        save_trained(run, &grown, &trial, candidate, directory, error);
+        trial_fini(&trial);
+    }
+    checkpoint_fini(&grown);
+    return (int)error->code;
+}
+
+static int write_candidate(struct run *run, int candidate, struct error *error)
+{
+    char directory[FILE_PATH_BYTES], temporary[FILE_PATH_BYTES];
+
+    if (store_path(&run->service->store, directory, error, "studies/%s/candidates/%d", run->row.id, candidate)
+        || store_path(&run->service->store, temporary, error, "studies/%s/candidates/%d.new", run->row.id, candidate)
+        || file_remove_tree(temporary, error))
+        return (int)error->code;
+    FAULT_POINT(files_write);
+    if (save_candidate(run, candidate, temporary, error))
+        return (int)error->code;
+    FAULT_POINT(files_before_rename);
+    if (file_remove_tree(directory, error))
+        return (int)error->code;
+    return file_rename(temporary, directory, error);
+}
+
+/* ---- documents */
+
+static int write_document(const struct run *run, const char *name, struct buffer *text, struct error *error)
+{
+    char path[FILE_PATH_BYTES];
+
+    if (text->failed)
+        error_set(error, ERROR_NO_MEMORY, "writing %s: out of memory", name);
+    else if (store_path(&run->service->store, path, error, "studies/%s/%s", run->row.id, name) == 0)
+        file_write(path, text->data, text->length, error);
+    buffer_fini(text);
+    return (int)error->code;
+}
+
+static int write_documents(struct run *run, struct error *error)
+{
+    struct buffer text;
+
+    buffer_init(&text);
+    response_curves_csv(&text, &run->study);
+    if (write_document(run, "curves.csv", &text, error))
+        return (int)error->code;
+    response_curves_json(&text, &run->study);
+    if (write_document(run, "curves.json", &text, error))
+        return (int)error->code;
+    response_table(&text, &run->study, &run->outcome, 80);
+    if (write_document(run, "table.txt", &text, error))
+        return (int)error->code;
+    response_plot(&text, &run->study, &run->outcome, *run->row.name ? run->row.name : run->row.id);
+    return write_document(run, "plot.svg", &text, error);
+}
+
+static void finish_run(struct pool_job *job)
+{
+    struct run *run = job->owner;
+    struct error *error = &run->error;
+    char path[FILE_PATH_BYTES];
+
+    error_clear(error);
+    FAULT_POINT(rank_begin);
+    if (store_path(&run->service->store, path, error, "studies/%s/candidates", run->row.id)
+        || file_make_directory(path, error))
+        return;
+    for (int i = 0; i < run->outcome.ranking.count && !error->code; i++)
+        if (is_kept(run, &run->outcome.ranking.rows[i]))
+            write_candidate(run, run->outcome.ranking.rows[i].candidate, error);
+    if (!error->code)
+        write_documents(run, error);
+}
+
+/* ---- the commit */
+
+static void cleanup_run(struct pool_job *job)
+{
+    struct run *run = job->owner;
+    struct error ignored = { 0 };
+    char path[FILE_PATH_BYTES];
+
+    if (store_path(&run->service->store, path, &ignored, "studies/%s/trials", run->row.id) == 0)
+        (void)file_remove_tree(path, &ignored);
+}
+
+static void cleanup_done(struct pool_job *job, bool cancelled)
+{
+    struct run *run = job->owner;
+
+    (void)cancelled;
+    service_run_remove(run->service, run);
+}
+
+static void commit_done(struct journal_entry *entry, const struct error *error)
+{
+    struct run *run = entry->owner;
+
+    memory_free(entry);
+    run->commits_pending--;
+    if (error->code) {
+        run->phase = RUN_FINISHING;
+        run->ending = false;
+        run_pause(run, error);
+        service_pump_soon(run->service);
+        return;
+    }
+    service_notify(run->service, run->row.id);
+    run->job = (struct pool_job){ .lane = POOL_SERVICE, .run = cleanup_run, .done = cleanup_done, .owner = run };
+    run->service->pool.submit(&run->service->pool, &run->job);
+}
+
+static void fill_end(struct run *run, struct changes *changes)
+{
+    struct buffer result, event;
+    struct study_view view;
+
+    buffer_init(&result);
+    buffer_init(&event);
+    run_view(run, &view);
+    response_study(&result, &view);
+    response_event_state(&event, run->row.state, run->reason);
+    for (int i = 0; i < run->spec.candidate_count; i++)
+        store_set_candidate(changes, run->row.id, i, &run->study.candidates[i]);
+    store_set_state(changes, run->row.id, run->row.state, run->reason, run->row.started_ms, run->row.ended_ms,
+                    result.data ? result.data : "");
+    store_add_event(changes, run->row.id, "state", "end", event.data ? event.data : "{}");
+    store_add_event(changes, run->row.id, "end", "end", event.data ? event.data : "{}");
+    changes->failed |= result.failed || event.failed;
+    buffer_fini(&result);
+    buffer_fini(&event);
+}
+
+static void commit_end(struct run *run)
+{
+    struct journal_entry *entry = memory_new(sizeof *entry);
+    struct error error = { 0 };
+
+    if (!entry) {
+        error_set(&error, ERROR_NO_MEMORY, "finishing study %s: out of memory", run->row.id);
+        run_pause(run, &error);
+        return;
+    }
+    *entry = (struct journal_entry){ .done = commit_done, .owner = run, .has_points = true,
+                                     .before = FAULT_AT_finish_before_commit, .after = FAULT_AT_finish_after_commit };
+    changes_init(&entry->changes);
+    run->ending = true;
+    run->phase = RUN_ENDED;
+    run->row.ended_ms = service_wall(run->service);
+    run->row.state = run->outcome.choice >= 0 ? STUDY_SUCCEEDED : STUDY_FAILED;
+    if (run->row.state == STUDY_FAILED)
+        snprintf(run->reason, sizeof run->reason, "no candidate completed: all diverged or failed; lower "
+                 "training.learning_rate or lengthen schedule.warmup_steps and send the study again");
+    fill_end(run, &entry->changes);
+    run->commits_pending++;
+    journal_append(&run->service->journal, entry);
+}
+
+static void finish_done(struct pool_job *job, bool cancelled)
+{
+    struct run *run = job->owner;
+
+    run->job_running = false;
+    if (run->error.code)
+        run_pause(run, &run->error);
+    else if (!cancelled)
+        commit_end(run);
+    service_pump_soon(run->service);
+}
+
+void run_finish(struct run *run)
+{
+    struct error error = { 0 };
+    struct study_view view;
+    struct buffer recipe;
+
+    for (int i = 0; i < run->spec.candidate_count; i++)
+        seat_release(&run->seats[i]);           /* all completed ones are saved: k is a barrier */
+    run_view(run, &view);
+    if (!view.outcome) {
+        error_set(&error, ERROR_NO_MEMORY, "ranking study %s: out of memory", run->row.id);
+        run_pause(run, &error);
+        return;
+    }
+    memory_free(run->recipe);
+    buffer_init(&recipe);
+    if (run->outcome.choice >= 0)
+        response_recipe(&recipe, &view);
+    run->recipe = buffer_take(&recipe, NULL);
+    run->job = (struct pool_job){ .lane = POOL_SERVICE, .run = finish_run, .done = finish_done, .owner = run };
+    run->job_running = true;
+    run->service->pool.submit(&run->service->pool, &run->job);
+}

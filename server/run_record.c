@@ -1,0 +1,178 @@
+/* What a run makes durable: points and decisions with their events, candidates, states. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/memory.h"
+#include "server/run.h"
+#include "server/service_state.h"
+
+struct record {
+    struct journal_entry entry;
+    struct run *run;
+    struct seat *seat;          /* whose point it is, or NULL */
+};
+
+static void record_done(struct journal_entry *entry, const struct error *error)
+{
+    struct record *record = entry->owner;
+    struct run *run = record->run;
+
+    run->commits_pending--;
+    if (record->seat)
+        record->seat->commits_pending--;
+    memory_free(record);
+    if (error->code && run->intent == INTENT_GO) {
+        /* What was lost is a function of what is saved: start over from the store once it takes writes again. */
+        run_pause(run, error);
+        run->reload = true;
+    }
+    service_notify(run->service, run->row.id);
+    service_pump_soon(run->service);
+}
+
+static struct record *record_new(struct run *run, struct seat *seat)
+{
+    struct record *record = memory_new(sizeof *record);
+    struct error error = { 0 };
+
+    if (!record) {
+        error_set(&error, ERROR_NO_MEMORY, "recording study %s: out of memory", run->row.id);
+        run_pause(run, &error);
+        run->reload = true;
+        return NULL;
+    }
+    record->run = run;
+    record->seat = seat;
+    record->entry.done = record_done;
+    record->entry.owner = record;
+    changes_init(&record->entry.changes);
+    return record;
+}
+
+static void record_commit(struct record *record)
+{
+    record->run->commits_pending++;
+    if (record->seat)
+        record->seat->commits_pending++;
+    journal_append(&record->run->service->journal, &record->entry);
+}
+
+/* ---- points */
+
+void run_add_point(struct changes *changes, struct run *run, int candidate, const struct point *point)
+{
+    char identity[64];
+    struct buffer data;
+
+    buffer_init(&data);
+    response_event_evaluation(&data, run->spec.candidates[candidate].name, point);
+    snprintf(identity, sizeof identity, "%d:%llu", candidate, (unsigned long long)point->step);
+    store_add_point(changes, run->row.id, candidate, point, run->windows.count);
+    store_add_event(changes, run->row.id, "evaluation", identity, data.data ? data.data : "{}");
+    changes->failed |= data.failed;
+    buffer_fini(&data);
+}
+
+void run_record_point(struct seat *seat, const struct point *point)
+{
+    struct run *run = seat->run;
+    struct record *record = record_new(run, seat);
+
+    if (!record)
+        return;
+    run_add_point(&record->entry.changes, run, seat->candidate, point);
+    if (run->study.candidates[seat->candidate].state == CANDIDATE_DIVERGED)
+        store_set_candidate(&record->entry.changes, run->row.id, seat->candidate,
+                            &run->study.candidates[seat->candidate]);
+    record_commit(record);
+}
+
+void run_record_candidate(struct run *run, int candidate)
+{
+    struct record *record = record_new(run, NULL);
+
+    if (!record)
+        return;
+    store_set_candidate(&record->entry.changes, run->row.id, candidate, &run->study.candidates[candidate]);
+    record_commit(record);
+}
+
+/* ---- states */
+
+void run_record_state(struct run *run, enum study_state_name state, const char *reason)
+{
+    struct record *record = record_new(run, NULL);
+    struct buffer data;
+    char identity[64];
+
+    if (!record)
+        return;
+    buffer_init(&data);
+    response_event_state(&data, state, reason);
+    snprintf(identity, sizeof identity, "%lld", (long long)service_wall(run->service));
+    store_set_state(&record->entry.changes, run->row.id, state, reason, run->row.started_ms, run->row.ended_ms, "");
+    store_add_event(&record->entry.changes, run->row.id, "state", identity, data.data ? data.data : "{}");
+    record->entry.changes.failed |= data.failed;
+    buffer_fini(&data);
+    record_commit(record);
+}
+
+/* ---- decisions */
+
+static void add_ranking_event(struct changes *changes, struct run *run, const char *identity)
+{
+    struct study_view view;
+    struct buffer data;
+
+    run_view(run, &view);
+    if (!view.outcome)
+        return;
+    buffer_init(&data);
+    response_event_ranking(&data, &run->study, view.outcome);
+    store_add_event(changes, run->row.id, "ranking", identity, data.data ? data.data : "{}");
+    changes->failed |= data.failed;
+    buffer_fini(&data);
+}
+
+static void add_decision(struct changes *changes, struct run *run, const struct decision *decision)
+{
+    uint64_t step = 0, settled_at = 0;
+    struct buffer data;
+    char identity[64];
+
+    buffer_init(&data);
+    response_event_decision(&data, &run->study, decision);
+    snprintf(identity, sizeof identity, "%llu", (unsigned long long)decision->step);
+    store_add_event(changes, run->row.id, "decision", identity, data.data ? data.data : "{}");
+    changes->failed |= data.failed;
+    buffer_fini(&data);
+    if (study_transition(&run->study, &step, &settled_at)) {
+        char text[96];
+        snprintf(text, sizeof text, "{\"step\":%llu,\"method\":\"agreement\",\"settled_at\":%llu}",
+                 (unsigned long long)step, (unsigned long long)settled_at);
+        store_add_event(changes, run->row.id, "transition", "transition", text);
+    }
+    add_ranking_event(changes, run, identity);
+}
+
+void run_record_decisions(struct run *run)
+{
+    struct error error = { 0 };
+
+    for (;;) {
+        struct decision decision = study_decide(&run->study, &error);
+        struct record *record;
+
+        if (error.code) {
+            run_pause(run, &error);
+            return;
+        }
+        if (decision.kind == DECISION_NONE || !(record = record_new(run, NULL)))
+            return;
+        FAULT_POINT(decide);
+        add_decision(&record->entry.changes, run, &decision);
+        record_commit(record);
+    }
+}

@@ -1,0 +1,332 @@
+#include "server/training_run.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <string.h>
+
+#include "api/recipe.h"
+#include "api/request.h"
+#include "api/settings.h"
+#include "base/memory.h"
+#include "growth/plan.h"
+#include "model/kernels.h"
+
+/* ---- model */
+
+static int open_shape(struct training_run *run, const char *path, uint64_t seed, struct error *error)
+{
+    struct config config;
+    char *text = NULL;
+    size_t length;
+
+    if (file_read(path, CONFIG_LIMIT_BYTES, &text, &length, error))
+        return (int)error->code;
+    if (config_parse(&config, text, length, error) == 0) {
+        if (checkpoint_init(&run->checkpoint, &config.shape, error) == 0) {
+            run->has_checkpoint = true;
+            checkpoint_randomize(&run->checkpoint, seed);
+            run->checkpoint.prefixed = true;
+            run->checkpoint.config_text = config.text;
+            config.text = NULL;
+        }
+        config_fini(&config);
+    }
+    memory_free(text);
+    return error_wrap(error, "--shape %s", path);
+}
+
+static int open_model(struct training_run *run, const struct options *options, struct error *error)
+{
+    const char *checkpoint = options->values[OPTION_CHECKPOINT], *shape = options->values[OPTION_SHAPE];
+    struct checkpoint_load load = { .moments = true };
+    uint64_t seed;
+
+    if (option_count(options, OPTION_SEED, 0, (uint64_t)1 << 53, 1, &seed, error))
+        return (int)error->code;
+    if (!checkpoint == !shape)
+        return error_set(error, ERROR_INVALID, "give either --checkpoint DIR or --shape config.json");
+    if (shape)
+        return open_shape(run, shape, seed, error);
+    if (checkpoint_load(&run->checkpoint, checkpoint, &load, error))
+        return (int)error->code;
+    run->has_checkpoint = true;
+    return 0;
+}
+
+/* ---- training values: recipe, or file, then flags */
+
+static int read_text(const char *path, char **text, size_t *length, struct error *error)
+{
+    return file_read(path, (size_t)SPEC_JSON_BYTES_MAX, text, length, error);
+}
+
+static int take_recipe(struct training_run *run, const char *path, struct error *error)
+{
+    struct recipe recipe;
+    char *text = NULL;
+    size_t length;
+
+    if (read_text(path, &text, &length, error))
+        return (int)error->code;
+    if (recipe_read(text, length, &run->checkpoint.table.shape, &recipe, error) == 0) {
+        run->training = recipe.training;
+        run->data = recipe.data;
+        run->learning_rate_scale = recipe.learning_rate_scale;
+        run->from_recipe = true;
+        run->training.average.kind = AVERAGE_NONE;
+        if (run->checkpoint.provenance.step != recipe.step || !run->checkpoint.moments)
+            error_set(error, ERROR_INVALID, "the recipe goes on from step %llu with its optimizer state, the checkpoint is at step "
+                      "%llu%s; give the directory that the recipe came with", (unsigned long long)recipe.step,
+                      (unsigned long long)run->checkpoint.provenance.step,
+                      run->checkpoint.moments ? "" : " and has none");
+    }
+    memory_free(text);
+    return error_wrap(error, "--recipe %s", path);
+}
+
+static int take_training(struct training_run *run, const char *path, struct error *error)
+{
+    const struct shape *shape = &run->checkpoint.table.shape;
+    char *text = NULL;
+    size_t length;
+
+    run->training = training_defaults(shape);
+    run->training.average.kind = AVERAGE_NONE;
+    if (!path)
+        return 0;
+    if (read_text(path, &text, &length, error))
+        return (int)error->code;
+    if (request_training(text, length, shape, &run->training, error) == 0
+        && !settings_has_member(text, length, "average"))
+        run->training.average.kind = AVERAGE_NONE;
+    memory_free(text);
+    return error_wrap(error, "--training %s", path);
+}
+
+static int take_flags(struct training_run *run, const struct options *options, struct error *error)
+{
+    struct training *training = &run->training;
+    uint64_t batch, context, steps, seed;
+    const struct shape *shape = &run->checkpoint.table.shape;
+
+    if (option_count(options, OPTION_BATCH, 1, 1 << 20, (uint64_t)training->batch, &batch, error)
+        || option_count(options, OPTION_CONTEXT, 1, (uint64_t)shape->context, (uint64_t)training->context, &context, error)
+        || option_count(options, OPTION_STEPS, 1, (uint64_t)1 << 53, training->steps, &steps, error)
+        || option_count(options, OPTION_SEED, 0, (uint64_t)1 << 53, training->seed, &seed, error)
+        || option_count(options, OPTION_VALID_TOKENS, 1, (uint64_t)1 << 53, 100000, &run->valid_tokens, error)
+        || option_count(options, OPTION_LOG_EVERY, 1, (uint64_t)1 << 53, 0, &run->log_every, error))
+        return (int)error->code;
+    if (run->from_recipe && (options->given[OPTION_BATCH] || options->given[OPTION_CONTEXT] || options->given[OPTION_SEED]))
+        return error_set(error, ERROR_INVALID, "a recipe fixes batch, context and seed; leave these flags out");
+    if (!options->values[OPTION_TRAINING] && !run->from_recipe) {
+        uint64_t warmup = steps / 20 < 100 ? steps / 20 : 100;
+        training->schedule.warmup_steps = warmup;
+        training->schedule.decay_steps = steps / 10;
+    }
+    training->batch = (int)batch;
+    training->context = (int)context;
+    training->steps = steps;
+    training->seed = seed;
+    return 0;
+}
+
+/* ---- data */
+
+static bool is_json(const char *path)
+{
+    size_t length = strlen(path);
+
+    return length > 5 && strcmp(path + length - 5, ".json") == 0;
+}
+
+/* A path in a JSON file is meant from where the file lies. */
+static void relative_to(char path[FILE_PATH_BYTES], const char *file, const char *name)
+{
+    char directory[FILE_PATH_BYTES];
+
+    snprintf(directory, sizeof directory, "%s", file);
+    if (!*name || *name == '/' || snprintf(path, FILE_PATH_BYTES, "%s/%s", dirname(directory), name) >= FILE_PATH_BYTES)
+        snprintf(path, FILE_PATH_BYTES, "%s", name);
+}
+
+static int take_data(struct training_run *run, const struct options *options, struct error *error)
+{
+    const char *data = options->values[OPTION_DATA];
+    char *text = NULL;
+    size_t length;
+
+    if (option_required(options, OPTION_DATA, error))
+        return (int)error->code;
+    if (!is_json(data)) {
+        snprintf(run->train_path, sizeof run->train_path, "%s", data);
+    } else {
+        if (read_text(data, &text, &length, error) == 0 && request_data(text, length, &run->data, error) == 0) {
+            relative_to(run->train_path, data, run->data.train);
+            relative_to(run->valid_path, data, run->data.valid);
+        }
+        memory_free(text);
+        if (error->code)
+            return error_wrap(error, "--data %s", data);
+    }
+    if (options->values[OPTION_VALID])
+        snprintf(run->valid_path, sizeof run->valid_path, "%s", options->values[OPTION_VALID]);
+    if (options->values[OPTION_FORMAT] && corpus_format_parse(options->values[OPTION_FORMAT], &run->data.format))
+        return error_set(error, ERROR_INVALID, "--format must be auto, bytes, u16, u32, llmc, npy or safetensors");
+    if (options->values[OPTION_SAMPLER] && sampler_parse(options->values[OPTION_SAMPLER], &run->data.sampler))
+        return error_set(error, ERROR_INVALID, "--sampler must be random or sequential");
+    if (options->values[OPTION_OBJECTIVE] && strcmp(options->values[OPTION_OBJECTIVE], "causal") != 0)
+        return error_set(error, ERROR_NOT_YET, "only --objective causal is there in this release");
+    return 0;
+}
+
+static int open_data(struct training_run *run, struct error *error)
+{
+    int vocabulary = run->checkpoint.table.shape.vocabulary, context = run->training.context;
+
+    if (corpus_open(&run->train, run->train_path, run->data.format, vocabulary, context, error))
+        return error_wrap(error, "--data %s", run->train_path);
+    if (run->valid_path[0] ? corpus_open(&run->valid, run->valid_path, run->data.format, vocabulary, context, error)
+                           : corpus_split(&run->train, &run->valid, context, error)) {
+        corpus_close(&run->train);
+        return error_wrap(error, "validation data");
+    }
+    run->has_data = true;
+    return 0;
+}
+
+/* ---- trial */
+
+static int open_trial(struct training_run *run, struct error *error)
+{
+    const struct moments *moments = run->checkpoint.moments;
+    struct trial_options options = {
+        .kernels = kernels_cpu(), .training = run->training, .sampler = run->data.sampler,
+        .hidden_rate_scale = run->learning_rate_scale, .from_raw = moments && moments->raw,
+    };
+
+    if (run->checkpoint.dropout > 0)
+        fprintf(stderr, "warning: config.json has dropout %.3g; it is trained as 0\n", run->checkpoint.dropout);
+    if (trial_init(&run->trial, &run->checkpoint, &options, error))
+        return (int)error->code;
+    run->has_trial = true;
+    if (!options.from_raw)
+        run->trial.first_data_step = run->checkpoint.provenance.data_cursor;
+    run->first_step = run->trial.step;
+    if (run->trial.step >= run->training.steps)
+        return error_set(error, ERROR_INVALID, "the checkpoint has %llu steps already; --steps is the total, give more than that",
+                         (unsigned long long)run->trial.step);
+    return scratch_new(&run->scratch, options.kernels, &run->trial.table, &run->training, error);
+}
+
+static int open_evaluation(struct training_run *run, struct error *error)
+{
+    struct evaluation *evaluation = &run->evaluation;
+
+    evaluation->windows = windows_of(&run->valid, run->training.context, run->valid_tokens);
+    evaluation->losses = memory_array((size_t)evaluation->windows.count, sizeof *evaluation->losses);
+    if (!evaluation->losses)
+        return error_set(error, ERROR_NO_MEMORY, "evaluating: out of memory");
+    if (grid_init(&run->grid, run->training.steps, run->training.steps / 10, error))
+        return (int)error->code;
+    run->has_grid = true;
+    return 0;
+}
+
+static int open_log(struct training_run *run, const char *path, struct error *error)
+{
+    if (path && !(run->log = fopen(path, run->first_step ? "ae" : "we")))
+        return error_set_errno(error, errno, "cannot open --log %s", path);
+    return 0;
+}
+
+int training_run_open(struct training_run *run, const struct options *options, struct error *error)
+{
+    const char *recipe = options->values[OPTION_RECIPE];
+
+    *run = (struct training_run){ .learning_rate_scale = 1 };
+    if (recipe && options->values[OPTION_TRAINING])
+        return error_set(error, ERROR_INVALID, "give --recipe or --training, not both");
+    if (option_required(options, OPTION_OUT, error) || open_model(run, options, error)
+        || (recipe ? take_recipe(run, recipe, error) : take_training(run, options->values[OPTION_TRAINING], error))
+        || take_flags(run, options, error) || take_data(run, options, error) || open_data(run, error)
+        || open_trial(run, error) || open_evaluation(run, error) || open_log(run, options->values[OPTION_LOG], error))
+        return (int)error->code;
+    return 0;
+}
+
+void training_run_close(struct training_run *run)
+{
+    if (run->log)
+        fclose(run->log);
+    if (run->has_grid)
+        grid_fini(&run->grid);
+    memory_free(run->evaluation.losses);
+    scratch_free(run->scratch);
+    if (run->has_trial)
+        trial_fini(&run->trial);
+    if (run->has_data) {
+        corpus_close(&run->train);
+        corpus_close(&run->valid);
+    }
+    if (run->has_checkpoint)
+        checkpoint_fini(&run->checkpoint);
+    *run = (struct training_run){ 0 };
+}
+
+uint64_t training_run_tokens(const struct training_run *run)
+{
+    return run->trial.step * (uint64_t)run->training.batch * (uint64_t)run->training.context;
+}
+
+int training_run_evaluate(struct training_run *run, struct loss_summary *summary, struct error *error)
+{
+    struct evaluation *evaluation = &run->evaluation;
+    bool finished = false;
+
+    evaluation->next = evaluation->raw_next = 0;
+    while (!finished)
+        if (trial_evaluate(&run->trial, run->scratch, &run->valid, evaluation, UINT64_MAX / 2, NULL, &finished, error))
+            return (int)error->code;
+    *summary = loss_summarize(evaluation->losses, evaluation->windows.count);
+    return 0;
+}
+
+/* ---- saving */
+
+static void write_report(const struct training_run *run, struct loss_summary summary, struct buffer *out)
+{
+    const struct provenance *provenance = &run->checkpoint.provenance;
+
+    buffer_format(out, "{\"training\":{\"step\":%llu,\"tokens_seen\":%llu,\"data_cursor\":%llu,\"seed\":%llu},",
+                  (unsigned long long)provenance->step, (unsigned long long)provenance->tokens_seen,
+                  (unsigned long long)provenance->data_cursor, (unsigned long long)provenance->seed);
+    buffer_format(out, "\"data\":{\"format\":\"%s\",\"objective\":\"causal\",\"sampler\":\"%s\",\"context\":%d,"
+                  "\"valid_tokens\":%llu,\"seed\":%llu},\"loss\":%.9g,\"standard_error\":%.9g}\n",
+                  corpus_format_name(run->train.format), sampler_name(run->data.sampler), run->training.context,
+                  (unsigned long long)run->valid_tokens, (unsigned long long)run->training.seed, summary.mean,
+                  summary.standard_error);
+}
+
+int training_run_save(struct training_run *run, const char *directory, struct loss_summary summary, struct error *error)
+{
+    uint64_t before = run->checkpoint.provenance.tokens_seen;
+    uint64_t steps = run->trial.step - run->first_step;
+    struct checkpoint_save options = { 0 };
+    struct buffer report;
+
+    if (trial_export(&run->trial, &run->checkpoint, error))
+        return (int)error->code;
+    run->checkpoint.provenance.tokens_seen = before
+                                             + steps * (uint64_t)run->training.batch * (uint64_t)run->training.context;
+    run->checkpoint.provenance.tokens_seen_known = true;
+    buffer_init(&report);
+    write_report(run, summary, &report);
+    options.moments = run->checkpoint.moments;
+    options.report = report.data;
+    if (report.failed)
+        error_set(error, ERROR_NO_MEMORY, "saving: out of memory");
+    else
+        checkpoint_save(&run->checkpoint, directory, &options, error);
+    buffer_fini(&report);
+    return (int)error->code;
+}

@@ -1,0 +1,148 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "trainer/scratch.h"
+
+/* Reads window `index` as row `row` of the scratch's batch. */
+static int window_read(struct scratch *scratch, const struct corpus *valid, const struct windows *windows, int index,
+                       int row, struct error *error)
+{
+    const int context = windows->context;
+    int status = corpus_read(valid, windows_position(windows, index), context + 1, scratch->tokens, error);
+    if (status != 0) {
+        return status;
+    }
+    const size_t bytes = (size_t)context * sizeof(int32_t), at = (size_t)row * (size_t)context;
+    memcpy(scratch->inputs + at, scratch->tokens, bytes);
+    memcpy(scratch->targets + at, scratch->tokens + 1, bytes);
+    return 0;
+}
+
+int evaluate_group(struct scratch *scratch, const void *weights, const struct corpus *valid,
+                   const struct window_group *group, float *losses, int *done, struct error *error)
+{
+    const struct windows *windows = group->windows;
+    const int left = group->count - group->first;
+    const int rows = left < scratch->rows ? left : scratch->rows;
+    if (windows->context > scratch->context) {
+        return error_set(error, ERROR_INTERNAL, "Validation windows are longer than the worker's scratch.");
+    }
+    for (int row = 0; row < rows; row++) {
+        const int index = (int)((int64_t)(group->first + row) * windows->count / group->count);
+        int status = window_read(scratch, valid, windows, index, row, error);
+        if (status != 0) {
+            return status;
+        }
+    }
+    const struct batch batch = {rows, windows->context, scratch->inputs, scratch->targets};
+    network_loss(scratch->network, weights, &batch, scratch->row_losses, scratch->row_counts);
+    for (int row = 0; row < rows; row++) {
+        losses[group->first + row] = (float)(scratch->row_losses[row] / scratch->row_counts[row]);
+    }
+    *done = rows;
+    return 0;
+}
+
+/* The next group: first the evaluated weights on all windows, then the raw ones on their share. */
+static int evaluation_advance(const struct trial *trial, struct scratch *scratch, const struct corpus *valid,
+                              struct evaluation *evaluation, int *done, struct error *error)
+{
+    const bool raw = evaluation->next == evaluation->windows.count;
+    const void *weights = raw || trial->average == NULL ? trial->weights : trial->average;
+    int *cursor = raw ? &evaluation->raw_next : &evaluation->next;
+    const struct window_group group = {&evaluation->windows, raw ? evaluation->raw_count : evaluation->windows.count,
+                                       *cursor};
+    float *losses = raw ? evaluation->raw_losses : evaluation->losses;
+    int status = evaluate_group(scratch, weights, valid, &group, losses, done, error);
+    if (status == 0) {
+        *cursor += *done;
+        FAULT_POINT(evaluate_window);
+    }
+    return status;
+}
+
+int trial_evaluate(const struct trial *trial, struct scratch *scratch, const struct corpus *valid,
+                   struct evaluation *evaluation, uint64_t budget_tokens, const atomic_bool *stop, bool *finished,
+                   struct error *error)
+{
+    *finished = false;
+    if (!scratch_fits(scratch, trial)) {
+        return error_set(error, ERROR_INTERNAL, "A worker's scratch was made for another shape or batch.");
+    }
+    uint64_t tokens = 0;
+    while (evaluation->next < evaluation->windows.count || evaluation->raw_next < evaluation->raw_count) {
+        if (stop != NULL && atomic_load_explicit(stop, memory_order_relaxed)) {
+            return error_set(error, ERROR_CANCELLED, "The evaluation was stopped.");
+        }
+        if (tokens > 0 && tokens >= budget_tokens) {
+            return 0;
+        }
+        int done = 0;
+        int status = evaluation_advance(trial, scratch, valid, evaluation, &done, error);
+        if (status != 0) {
+            return status;
+        }
+        tokens += (uint64_t)done * (uint64_t)evaluation->windows.context;
+    }
+    *finished = true;
+    return 0;
+}
+
+static int evaluate_all(struct scratch *scratch, const void *weights, const struct corpus *valid,
+                        const struct windows *windows, float *losses, struct error *error)
+{
+    for (int first = 0, done = 0; first < windows->count; first += done) {
+        const struct window_group group = {windows, windows->count, first};
+        int status = evaluate_group(scratch, weights, valid, &group, losses, &done, error);
+        if (status != 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
+int evaluate_weights(const struct kernels *kernels, const struct checkpoint *checkpoint, const struct corpus *valid,
+                     const struct windows *windows, float *losses, struct error *error)
+{
+    if (kernels->element != sizeof(float)) {
+        return error_set(error, ERROR_INTERNAL, "Weights are evaluated in float32.");
+    }
+    if (windows->count == 0) {
+        return 0;
+    }
+    const struct scratch_sizes sizes = {windows->count, windows->context, false};
+    struct scratch *scratch;
+    int status = scratch_make(&scratch, kernels, &checkpoint->table.shape, &sizes, error);
+    if (status != 0) {
+        return status;
+    }
+    const size_t bytes = checkpoint->table.slab * sizeof(float);
+    void *weights = kernels->alloc(bytes);
+    if (weights == NULL) {
+        status = error_set(error, ERROR_NO_MEMORY, "No memory for the weights to evaluate.");
+    } else {
+        kernels->upload(weights, checkpoint->weights, bytes);
+        status = evaluate_all(scratch, weights, valid, windows, losses, error);
+        kernels->release(weights);
+    }
+    scratch_free(scratch);
+    return status;
+}
+
+struct loss_summary loss_summarize(const float *losses, int count)
+{
+    if (count < 1) {
+        return (struct loss_summary){NAN, NAN};
+    }
+    double sum = 0;
+    for (int i = 0; i < count; i++) {
+        sum += losses[i];
+    }
+    const double mean = sum / count;
+    double squares = 0;
+    for (int i = 0; i < count; i++) {
+        squares += (losses[i] - mean) * (losses[i] - mean);
+    }
+    return (struct loss_summary){mean, count > 1 ? sqrt(squares / (count - 1) / count) : NAN};
+}

@@ -1,0 +1,128 @@
+#include "trainer/scratch.h"
+
+#include "base/memory.h"
+
+enum { MICRO_BATCH_TOKENS = 2048 };
+
+int micro_batch_rows(int batch, int context)
+{
+    const int rows = MICRO_BATCH_TOKENS / context > 0 ? MICRO_BATCH_TOKENS / context : 1;
+    return rows < batch ? rows : batch;
+}
+
+/* Bytes of the token buffers and loss sums. */
+static size_t buffer_bytes(int rows, int context)
+{
+    const size_t tokens = (size_t)rows * (size_t)context;
+    return 2 * tokens * sizeof(int32_t) + ((size_t)context + 1) * sizeof(int32_t) +
+           (size_t)rows * (sizeof(double) + sizeof(int));
+}
+
+size_t slab_floats(const struct shape *shape)
+{
+    const struct layout *layout = layout_of(shape->family);
+    size_t sum = 0;
+    for (int i = 0; i < layout->row_count; i++) {
+        const struct tensor_row *row = &layout->rows[i];
+        uint64_t elements, total;
+        if (layout_row_elements(row, shape, &elements) != 0 || elements > SIZE_MAX - TENSOR_ALIGN) {
+            return 0;
+        }
+        elements = (elements + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
+        if (__builtin_mul_overflow(elements, (uint64_t)layout_row_layers(row, shape), &total) ||
+            __builtin_add_overflow(sum, total, &sum)) {
+            return 0;
+        }
+    }
+    return sum;
+}
+
+size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training)
+{
+    const int rows = micro_batch_rows(training->batch, training->context);
+    const size_t network = network_bytes(kernels, shape, rows, training->context, true);
+    size_t bytes = slab_floats(shape);
+    if (network == 0 || bytes == 0 || memory_multiply(bytes, kernels->element, &bytes) != 0 ||
+        __builtin_add_overflow(bytes, network, &bytes) ||
+        __builtin_add_overflow(bytes, buffer_bytes(rows, training->context), &bytes)) {
+        return 0;
+    }
+    return bytes;
+}
+
+static bool scratch_buffers(struct scratch *scratch, bool gradients)
+{
+    const size_t rows = (size_t)scratch->rows, context = (size_t)scratch->context;
+    scratch->inputs = memory_array(rows * context, sizeof(int32_t));
+    scratch->targets = memory_array(rows * context, sizeof(int32_t));
+    scratch->tokens = memory_array(context + 1, sizeof(int32_t));
+    scratch->row_losses = memory_array(rows, sizeof(double));
+    scratch->row_counts = memory_array(rows, sizeof(int));
+    if (gradients) {
+        scratch->gradients = scratch->kernels->alloc(scratch->table.slab * scratch->kernels->element);
+    }
+    return scratch->inputs != NULL && scratch->targets != NULL && scratch->tokens != NULL &&
+           scratch->row_losses != NULL && scratch->row_counts != NULL && (!gradients || scratch->gradients != NULL);
+}
+
+int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
+                 const struct scratch_sizes *sizes, struct error *error)
+{
+    struct scratch *made = memory_new(sizeof *made);
+    *scratch = NULL;
+    if (made == NULL) {
+        return error_set(error, ERROR_NO_MEMORY, "No memory for a worker's scratch.");
+    }
+    made->kernels = kernels;
+    made->batch = sizes->batch;
+    made->context = sizes->context;
+    made->rows = micro_batch_rows(sizes->batch, sizes->context);
+    int status = tensor_table_init(&made->table, shape, error);
+    if (status != 0) {
+        memory_free(made);
+        return status;
+    }
+    status = network_new(&made->network, kernels, &made->table, made->rows, made->context, sizes->gradients, error);
+    if (status == 0 && !scratch_buffers(made, sizes->gradients)) {
+        status = error_set(error, ERROR_NO_MEMORY, "No memory for a worker's scratch (gradients and token buffers).");
+    }
+    if (status != 0) {
+        scratch_free(made);
+        return status;
+    }
+    *scratch = made;
+    return 0;
+}
+
+int scratch_new(struct scratch **scratch, const struct kernels *kernels, const struct tensor_table *table,
+                const struct training *training, struct error *error)
+{
+    const struct scratch_sizes sizes = {training->batch, training->context, true};
+    return scratch_make(scratch, kernels, &table->shape, &sizes, error);
+}
+
+void scratch_free(struct scratch *scratch)
+{
+    if (scratch == NULL) {
+        return;
+    }
+    network_free(scratch->network);
+    if (scratch->gradients != NULL) {
+        scratch->kernels->release(scratch->gradients);
+    }
+    memory_free(scratch->inputs);
+    memory_free(scratch->targets);
+    memory_free(scratch->tokens);
+    memory_free(scratch->row_losses);
+    memory_free(scratch->row_counts);
+    tensor_table_fini(&scratch->table);
+    memory_free(scratch);
+}
+
+bool scratch_fits(const struct scratch *scratch, const struct trial *trial)
+{
+    const struct training *training = &trial->options.training;
+    return scratch->kernels == trial->options.kernels && scratch->gradients != NULL &&
+           scratch->batch == training->batch && scratch->context == training->context &&
+           shape_equal(&scratch->table.shape, &trial->table.shape);
+}

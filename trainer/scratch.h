@@ -1,0 +1,38 @@
+/* Scratch: what a worker needs beside a trial's own state: gradients, a network with room for one micro-batch, token
+ * buffers. Allocated once; a step or an evaluation allocates nothing. Inside the trainer only. */
+#ifndef TRAINER_SCRATCH_H
+#define TRAINER_SCRATCH_H
+
+#include "trainer/trial.h"
+
+struct scratch {
+    const struct kernels *kernels;
+    struct tensor_table table;       /* of its own: the network keeps pointing at it */
+    struct network *network;
+    void *gradients;                 /* a slab; NULL in a scratch for evaluation alone */
+    int batch;                       /* of the training it was made for */
+    int rows, context;               /* a micro-batch: (rows, context) */
+    int32_t *inputs, *targets;       /* (rows, context) */
+    int32_t *tokens;                 /* context + 1 */
+    double *row_losses;              /* rows */
+    int *row_counts;                 /* rows */
+};
+
+/* Rows of a micro-batch: about 2048 tokens, at least one row, at most `batch`. A function of sizes alone, so that
+ * sums are formed in the same order wherever a trial runs. */
+int micro_batch_rows(int batch, int context);
+
+struct scratch_sizes { int batch, context; bool gradients; };
+int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
+                 const struct scratch_sizes *sizes, struct error *error);
+
+/* Floats of a slab of this shape, as tensor_table_init lays it out; 0 on overflow. */
+size_t slab_floats(const struct shape *shape);
+
+/* The mean loss of the windows at positions first, first + 1, … of a set of `count` spread over all windows (the
+ * i-th is window floor(i W / count)): one group of at most scratch->rows. *done: how many. */
+struct window_group { const struct windows *windows; int count, first; };
+int evaluate_group(struct scratch *scratch, const void *weights, const struct corpus *valid,
+                   const struct window_group *group, float *losses, int *done, struct error *error);
+
+#endif

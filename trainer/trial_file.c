@@ -1,0 +1,307 @@
+#include <endian.h>
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/memory.h"
+#include "trainer/optimizer.h"
+#include "trainer/scratch.h"
+
+/* A saved trial, little-endian:
+ *
+ *     "LAGTRIAL" | version u64 | SHA-256 of the shape | SHA-256 of the training values | state: STATE_FIELDS u64
+ *     | step counters: one u64 per tensor | slab: weights, m, v, average (f32) | SHA-256 of all before
+ *
+ * Doubles are stored by their bits. The two hashes at the front tell a file of another trial from a damaged one. */
+enum { TRIAL_FILE_VERSION = 1, PIECE_BYTES = 1 << 18 };
+static const char trial_magic[8] = "LAGTRIAL";
+
+enum state_field {
+    STATE_SLAB_BYTES, STATE_TENSORS, STATE_STEP, STATE_FIRST_DATA_STEP, STATE_AVERAGE_START, STATE_DIVERGED,
+    STATE_DIVERGED_STEP, STATE_LAST_LOSS, STATE_LAST_NORM, STATE_FIELDS
+};
+
+struct trial_header {
+    char magic[8];
+    uint64_t version;
+    uint8_t shape[HASH_BYTES], training[HASH_BYTES];
+    uint64_t state[STATE_FIELDS];
+};
+_Static_assert(sizeof(struct trial_header) == 8 + 8 + 2 * HASH_BYTES + 8 * STATE_FIELDS, "the header has no padding");
+
+static uint64_t double_bits(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static double bits_double(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void words_hash(uint64_t *words, size_t count, uint8_t digest[HASH_BYTES])
+{
+    struct hash_state state;
+    for (size_t i = 0; i < count; i++) {
+        words[i] = htole64(words[i]);
+    }
+    hash_begin(&state);
+    hash_update(&state, words, count * sizeof *words);
+    hash_end(&state, digest);
+}
+
+static void shape_digest(const struct shape *s, uint8_t digest[HASH_BYTES])
+{
+    uint64_t words[] = {
+        (uint64_t)s->family,     (uint64_t)s->layers, (uint64_t)s->width,   (uint64_t)s->heads,
+        (uint64_t)s->kv_heads,   (uint64_t)s->head_size, (uint64_t)s->ff,   (uint64_t)s->context,
+        (uint64_t)s->vocabulary, (uint64_t)s->tied,   (uint64_t)s->activation, double_bits(s->norm_epsilon),
+    };
+    words_hash(words, sizeof words / sizeof words[0], digest);
+}
+
+/* Everything that the following steps depend on. */
+static void training_digest(const struct trial_options *o, uint8_t digest[HASH_BYTES])
+{
+    const struct training *t = &o->training;
+    uint64_t words[] = {
+        (uint64_t)t->batch,
+        (uint64_t)t->context,
+        t->steps,
+        double_bits(t->learning_rate),
+        (uint64_t)t->optimizer.name,
+        double_bits(t->optimizer.beta1),
+        double_bits(t->optimizer.beta2),
+        double_bits(t->optimizer.epsilon),
+        double_bits(t->optimizer.weight_decay),
+        (uint64_t)t->schedule.name,
+        t->schedule.warmup_steps,
+        t->schedule.decay_steps,
+        (uint64_t)t->schedule.decay_form,
+        double_bits(t->schedule.minimum),
+        (uint64_t)t->average.kind,
+        double_bits(t->average.fraction),
+        double_bits(t->average.decay),
+        double_bits(t->clip),
+        t->seed,
+        double_bits(o->hidden_rate_scale),
+        (uint64_t)o->sampler,
+        o->seed_index,
+    };
+    words_hash(words, sizeof words / sizeof words[0], digest);
+}
+
+static size_t slab_bytes(const struct trial *trial)
+{
+    return trial_bytes(&trial->table.shape, &trial->options.training);
+}
+
+static void header_fill(const struct trial *trial, struct trial_header *header)
+{
+    memcpy(header->magic, trial_magic, sizeof header->magic);
+    header->version = htole64(TRIAL_FILE_VERSION);
+    shape_digest(&trial->table.shape, header->shape);
+    training_digest(&trial->options, header->training);
+    const uint64_t state[STATE_FIELDS] = {
+        [STATE_SLAB_BYTES] = slab_bytes(trial),
+        [STATE_TENSORS] = (uint64_t)trial->table.count,
+        [STATE_STEP] = trial->step,
+        [STATE_FIRST_DATA_STEP] = trial->first_data_step,
+        [STATE_AVERAGE_START] = trial->average_start,
+        [STATE_DIVERGED] = trial->diverged,
+        [STATE_DIVERGED_STEP] = trial->diverged_step,
+        [STATE_LAST_LOSS] = double_bits(trial->last_loss),
+        [STATE_LAST_NORM] = double_bits(trial->last_gradient_norm),
+    };
+    for (int i = 0; i < STATE_FIELDS; i++) {
+        header->state[i] = htole64(state[i]);
+    }
+}
+
+/* A writer that hashes what it writes. */
+struct hashed_writer { struct file_writer file; struct hash_state hash; };
+
+static int hashed_write(struct hashed_writer *writer, const void *bytes, size_t length, struct error *error)
+{
+    hash_update(&writer->hash, bytes, length);
+    return file_writer_write(&writer->file, bytes, length, error);
+}
+
+static int body_write(const struct trial *trial, struct hashed_writer *writer, char *piece, struct error *error)
+{
+    struct trial_header header;
+    header_fill(trial, &header);
+    int status = hashed_write(writer, &header, sizeof header, error);
+    for (int i = 0; i < trial->table.count && status == 0; i++) {
+        const uint64_t steps = htole64(trial->tensor_steps[i]);
+        status = hashed_write(writer, &steps, sizeof steps, error);
+    }
+    const size_t total = slab_bytes(trial);
+    for (size_t at = 0; at < total && status == 0; at += PIECE_BYTES) {
+        const size_t length = total - at < PIECE_BYTES ? total - at : PIECE_BYTES;
+        trial->options.kernels->download(piece, (const char *)trial->slab + at, length);
+        status = hashed_write(writer, piece, length, error);
+    }
+    uint8_t digest[HASH_BYTES];
+    hash_end(&writer->hash, digest);
+    return status != 0 ? status : file_writer_write(&writer->file, digest, sizeof digest, error);
+}
+
+static int trial_write(const struct trial *trial, const char *path, struct hashed_writer *writer, char *piece,
+                       struct error *error)
+{
+    int status = file_writer_open(&writer->file, path, error);
+    if (status != 0) {
+        return status;
+    }
+    hash_begin(&writer->hash);
+    status = body_write(trial, writer, piece, error);
+    if (status != 0) {
+        file_writer_abort(&writer->file);
+        return status;
+    }
+    FAULT_POINT(trial_save_before_rename);
+    status = file_writer_commit(&writer->file, error);
+    if (status == 0) {
+        FAULT_POINT(trial_save_after_rename);
+    }
+    return status;
+}
+
+int trial_save(const struct trial *trial, const char *path, struct error *error)
+{
+    FAULT_POINT(trial_save_begin);
+    struct hashed_writer *writer = memory_new(sizeof *writer);
+    char *piece = memory_array(PIECE_BYTES, 1);
+    int status = writer != NULL && piece != NULL ? trial_write(trial, path, writer, piece, error) :
+                 error_set(error, ERROR_NO_MEMORY, "No memory to save a trial.");
+    memory_free(piece);
+    memory_free(writer);
+    return status != 0 ? error_wrap(error, "saving the trial to %s", path) : 0;
+}
+
+/* A reader that hashes what it reads, in order. */
+struct hashed_reader { struct file_reader file; struct hash_state hash; uint64_t at; };
+
+static int hashed_read(struct hashed_reader *reader, void *bytes, size_t length, struct error *error)
+{
+    int status = file_reader_read(&reader->file, reader->at, bytes, length, error);
+    if (status == 0) {
+        hash_update(&reader->hash, bytes, length);
+        reader->at += length;
+    }
+    return status;
+}
+
+static int trial_damaged(const struct hashed_reader *reader, const char *what, struct error *error)
+{
+    return error_set(error, ERROR_DAMAGED,
+                     "The saved trial %s %s. Remove it to start this candidate again from its grown checkpoint.",
+                     reader->file.path, what);
+}
+
+static int header_check(const struct trial *trial, const struct hashed_reader *reader,
+                        const struct trial_header *header, struct error *error)
+{
+    struct trial_header expected;
+    header_fill(trial, &expected);
+    if (memcmp(header->magic, expected.magic, sizeof header->magic) != 0) {
+        return trial_damaged(reader, "is not a saved trial", error);
+    }
+    if (header->version != expected.version) {
+        return trial_damaged(reader, "was written by another version", error);
+    }
+    if (memcmp(header->shape, expected.shape, HASH_BYTES) != 0) {
+        return trial_damaged(reader, "belongs to a model of another shape", error);
+    }
+    if (memcmp(header->training, expected.training, HASH_BYTES) != 0) {
+        return trial_damaged(reader, "was saved with other training values", error);
+    }
+    const uint64_t counters = (uint64_t)trial->table.count * sizeof(uint64_t);
+    if (header->state[STATE_SLAB_BYTES] != expected.state[STATE_SLAB_BYTES] ||
+        header->state[STATE_TENSORS] != expected.state[STATE_TENSORS] ||
+        reader->file.size != sizeof *header + counters + slab_bytes(trial) + HASH_BYTES) {
+        return trial_damaged(reader, "has the wrong size", error);
+    }
+    return 0;
+}
+
+static int body_read(struct trial *trial, struct hashed_reader *reader, char *piece, struct error *error)
+{
+    int status = 0;
+    for (int i = 0; i < trial->table.count && status == 0; i++) {
+        uint64_t steps = 0;
+        status = hashed_read(reader, &steps, sizeof steps, error);
+        trial->tensor_steps[i] = le64toh(steps);
+    }
+    const size_t total = slab_bytes(trial);
+    for (size_t at = 0; at < total && status == 0; at += PIECE_BYTES) {
+        const size_t length = total - at < PIECE_BYTES ? total - at : PIECE_BYTES;
+        status = hashed_read(reader, piece, length, error);
+        if (status == 0) {
+            trial->options.kernels->upload((char *)trial->slab + at, piece, length);
+        }
+    }
+    if (status != 0) {
+        return status;
+    }
+    uint8_t computed[HASH_BYTES], stored[HASH_BYTES];
+    hash_end(&reader->hash, computed);
+    status = file_reader_read(&reader->file, reader->at, stored, sizeof stored, error);
+    if (status == 0 && memcmp(computed, stored, sizeof stored) != 0) {
+        status = trial_damaged(reader, "does not match its checksum", error);
+    }
+    return status;
+}
+
+static void state_take(struct trial *trial, const struct trial_header *header)
+{
+    const uint64_t *state = header->state;
+    trial->step = le64toh(state[STATE_STEP]);
+    trial->first_data_step = le64toh(state[STATE_FIRST_DATA_STEP]);
+    trial->average_start = le64toh(state[STATE_AVERAGE_START]);
+    trial->diverged = state[STATE_DIVERGED] != 0;
+    trial->diverged_step = le64toh(state[STATE_DIVERGED_STEP]);
+    trial->last_loss = bits_double(le64toh(state[STATE_LAST_LOSS]));
+    trial->last_gradient_norm = bits_double(le64toh(state[STATE_LAST_NORM]));
+}
+
+static int trial_read(struct trial *trial, struct hashed_reader *reader, char *piece, struct error *error)
+{
+    struct trial_header header;
+    if (reader->file.size < sizeof header) {
+        return trial_damaged(reader, "is cut short", error);
+    }
+    hash_begin(&reader->hash);
+    int status = hashed_read(reader, &header, sizeof header, error);
+    if (status == 0) {
+        status = header_check(trial, reader, &header, error);
+    }
+    if (status == 0) {
+        status = body_read(trial, reader, piece, error);
+    }
+    if (status == 0) {
+        state_take(trial, &header);
+    }
+    return status;
+}
+
+int trial_load(struct trial *trial, const char *path, struct error *error)
+{
+    struct hashed_reader reader = {0};
+    int status = file_reader_open(&reader.file, path, error);
+    if (status != 0) {
+        return status;
+    }
+    char *piece = memory_array(PIECE_BYTES, 1);
+    status = piece != NULL ? trial_read(trial, &reader, piece, error) :
+             error_set(error, ERROR_NO_MEMORY, "No memory to load a trial.");
+    memory_free(piece);
+    file_reader_close(&reader.file);
+    return status;
+}

@@ -1,0 +1,102 @@
+#include <math.h>
+
+#include "trainer/optimizer.h"
+#include "trainer/scratch.h"
+
+static bool is_stopped(const atomic_bool *stop)
+{
+    return stop != NULL && atomic_load_explicit(stop, memory_order_relaxed);
+}
+
+/* Sums the gradient of the mean loss over the whole batch into the scratch, micro-batch by micro-batch in order. */
+static int gradient_of_batch(const struct trial *trial, struct scratch *scratch, const struct corpus *train,
+                             const atomic_bool *stop, double *loss, struct error *error)
+{
+    const struct training *training = &trial->options.training;
+    const struct sampling sampling = {trial->options.sampler, training->seed, trial->options.seed_index,
+                                      training->batch, training->context};
+    const double scale = 1.0 / ((double)training->batch * training->context);
+    const uint64_t data_step = trial->first_data_step + trial->step;
+    double sum = 0;
+    scratch->kernels->zero(scratch->gradients, trial->table.slab);
+    for (int row = 0; row < training->batch; row += scratch->rows) {
+        if (is_stopped(stop)) {
+            return error_set(error, ERROR_CANCELLED, "The training step was stopped.");
+        }
+        const int left = training->batch - row;
+        const int rows = left < scratch->rows ? left : scratch->rows;
+        int status = sample_rows(&sampling, train, data_step, row, rows, scratch->inputs, scratch->targets,
+                                 scratch->tokens, error);
+        if (status != 0) {
+            return status;
+        }
+        const struct batch batch = {rows, training->context, scratch->inputs, scratch->targets};
+        sum += network_gradient(scratch->network, trial->weights, &batch, scale, scratch->gradients);
+    }
+    *loss = sum * scale;
+    return 0;
+}
+
+/* Global norm: squares summed in double, tensor by tensor in the table's order. */
+static double gradient_norm(const struct trial *trial, const struct scratch *scratch)
+{
+    const struct kernels *kernels = scratch->kernels;
+    double sum = 0;
+    for (int i = 0; i < trial->table.count; i++) {
+        const struct tensor *tensor = &trial->table.tensors[i];
+        const char *gradient = (const char *)scratch->gradients + tensor->offset * kernels->element;
+        sum += kernels->sum_squares(gradient, tensor->count);
+    }
+    return sqrt(sum);
+}
+
+/* PyTorch's clip_grad_norm_: max_norm / (norm + 1e-6), and never above 1. */
+static double clip_scale(double clip, double norm)
+{
+    return clip > 0 ? fmin(1, clip / (norm + 1e-6)) : 1;
+}
+
+/* The weight of the newest iterate: window c_t = min(1, 1 / (fraction t)) (methods 7.8), t counted from the average's
+ * start; ema c = 1 - decay. */
+static double average_weight(const struct average_spec *average, uint64_t t)
+{
+    return average->kind == AVERAGE_EMA ? 1 - average->decay : fmin(1, 1 / (average->fraction * (double)t));
+}
+
+static void average_update(struct trial *trial)
+{
+    if (trial->average != NULL) {
+        const double c = average_weight(&trial->options.training.average, trial->step - trial->average_start);
+        trial->options.kernels->lerp(trial->average, trial->weights, c, trial->table.slab);
+    }
+}
+
+int trial_step(struct trial *trial, struct scratch *scratch, const struct corpus *train, const atomic_bool *stop,
+               struct error *error)
+{
+    const struct training *training = &trial->options.training;
+    if (trial->diverged) {
+        return 0;
+    }
+    if (!scratch_fits(scratch, trial)) {
+        return error_set(error, ERROR_INTERNAL, "A worker's scratch was made for another shape or batch.");
+    }
+    double loss;
+    int status = gradient_of_batch(trial, scratch, train, stop, &loss, error);
+    if (status != 0) {
+        return status;
+    }
+    const double norm = gradient_norm(trial, scratch);
+    trial->last_loss = loss;
+    trial->last_gradient_norm = norm;
+    if (!isfinite(loss) || !isfinite(norm)) {
+        trial->diverged = true;
+        trial->diverged_step = trial->step;
+        return 0;
+    }
+    optimizer_of(training->optimizer.name)->update(trial, scratch->gradients, clip_scale(training->clip, norm),
+                                                   schedule_rate(training, trial->step));
+    trial->step++;
+    average_update(trial);
+    return 0;
+}
