@@ -205,7 +205,7 @@ static void enlarged(struct buffer *out, const struct plot *plot, double top, do
     struct panel panel = {.clip = "enlarged", .left = LEGEND_LEFT + 48, .top = top + 38, .width = LEGEND_RIGHT - LEGEND_LEFT - 54,
                           .first_step = floor(last / 3), .last_step = last};
     panel.height = bottom - panel.top;
-    if (panel.height < ZOOM_LEAST || last < 12 || !panel_fit(&panel, plot)) return;
+    if (panel.height < ZOOM_LEAST || last < 12 || !panel_fit(out, &panel, plot)) return;
     plot_label(out, "note", LEGEND_RIGHT, panel.top - 9, "end", "the last stretch, enlarged");
     panel_axes(out, &panel, NULL, NULL);
     marks(out, &panel, plot->outcome, false);
@@ -220,7 +220,7 @@ static void draw(struct buffer *out, const struct plot *plot, const char *title)
     struct panel panel = {.clip = "curves", .left = 72, .top = 88, .width = 540, .height = height - 88 - 58,
                           .first_step = 0, .last_step = fmax(last, 10)};
     head(out, plot, title, height);
-    bool any = panel_fit(&panel, plot);
+    bool any = panel_fit(out, &panel, plot);
     panel_axes(out, &panel, "training steps after growing (logarithmic)", "validation loss (nats per token)");
     if (any) panel_curves(out, &panel, plot);
     else plot_label(out, "name", panel.left + panel.width / 2, panel.top + panel.height / 2, "middle", "no evaluation yet");

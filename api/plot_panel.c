@@ -52,12 +52,13 @@ static int collect_losses(const struct panel *panel, const struct plot *plot, do
 
 /* The top is the largest loss, unless that lies far above the bulk: twice as high above the ninth decile as that is
  * above the lowest. */
-bool panel_fit(struct panel *panel, const struct plot *plot)
+bool panel_fit(struct buffer *out, struct panel *panel, const struct plot *plot)
 {
     int count = collect_losses(panel, plot, NULL);
     double *losses = count ? memory_array((size_t)count, sizeof *losses) : NULL;
     panel->low = 0;
     panel->high = 1;
+    if (count && !losses) out->failed = true;
     if (!losses) return false;
     collect_losses(panel, plot, losses);
     qsort(losses, (size_t)count, sizeof *losses, compare_doubles);

@@ -26,9 +26,9 @@ struct panel {
 double panel_x(const struct panel *panel, double step);
 double panel_y(const struct panel *panel, double loss);    /* far outside values stay within a few heights: finite text */
 
-/* Sets low and high so that the bulk of the curves fills the panel; a few spikes are cut off. False without any point. ERROR: out of
- * memory shows as false too (the panel then says that there is nothing). */
-bool panel_fit(struct panel *panel, const struct plot *plot);
+/* Sets low and high so that the bulk of the curves fills the panel; a few spikes are cut off. False without any point (or
+ * without memory: out->failed). */
+bool panel_fit(struct buffer *out, struct panel *panel, const struct plot *plot);
 
 void panel_axes(struct buffer *out, const struct panel *panel, const char *x_title, const char *y_title);
 void panel_curves(struct buffer *out, const struct panel *panel, const struct plot *plot);

@@ -52,7 +52,7 @@ void response_recipe(struct buffer *out, const struct study_view *view)
     }
     uint64_t step = outcome->k;
     uint64_t tokens = step * (uint64_t)spec->training.batch * (uint64_t)spec->training.context;
-    double width = candidate_width_factor(view, outcome->choice);
+    double width = candidate_width_factor(out, view, outcome->choice);
     double scale = spec->training.width_rate_scaled && isfinite(width) ? 1 / width : 1;
     buffer_text(out, "{");
     member_unsigned(out, &first, "format", RECIPE_FORMAT);

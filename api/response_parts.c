@@ -117,12 +117,15 @@ void write_url_part(struct buffer *out, const char *text)
     }
 }
 
-double candidate_width_factor(const struct study_view *view, int candidate)
+double candidate_width_factor(struct buffer *out, const struct study_view *view, int candidate)
 {
     struct growth_plan plan;
     struct error error = {0};
     if (!view->parent || candidate < 0 || candidate >= view->spec->candidate_count) return NAN;
-    if (growth_plan_init(&plan, view->parent, &view->spec->candidates[candidate].operators, &error)) return NAN;
+    if (growth_plan_init(&plan, view->parent, &view->spec->candidates[candidate].operators, &error)) {
+        if (error.code == ERROR_NO_MEMORY) out->failed = true;
+        return NAN;
+    }
     double factor = plan.width_factor;
     growth_plan_fini(&plan);
     return factor;

@@ -46,9 +46,9 @@ static const struct column {
     void (*cell)(const struct row_facts *facts, char cell[CELL_BYTES]);
 } COLUMNS[] = {
     {"rank", 4, 0, cell_rank},       {"tie", 3, 5, cell_tie},         {"loss", 7, 0, cell_loss},
-    {"margin", 8, 3, cell_margin},   {"error", 6, 4, cell_error},     {"P(best)", 7, 1, cell_best},
+    {"margin", 8, 3, cell_margin},   {"error", 6, 4, cell_error},     {"P(best)", 7, 2, cell_best},
     {"at 0", 7, 6, cell_start},      {"final", 7, 7, cell_final},     {"slope", 6, 8, cell_slope},
-    {"state", 11, 2, cell_state},
+    {"state", 11, 1, cell_state},
 };
 enum { COLUMN_COUNT = sizeof COLUMNS / sizeof *COLUMNS, NAME_LEAST = 12, NAME_MOST = 40 };
 

@@ -16,7 +16,7 @@
 
 /* Raw float32 iterate and Adam moments, each a slab of the checkpoint's table, and a step counter per tensor. */
 struct moments {
-    float *raw;            /* .w: the raw iterate (continuing starts here; growing starts from the weights); may be NULL */
+    float *raw;            /* .w: the raw iterate (continuing starts here, growing from the weights); may be NULL */
     float *m, *v;
     uint64_t *steps;       /* one per tensor of the table; 0: m and v are 0 */
 };
@@ -72,18 +72,20 @@ struct checkpoint_save {
     const char *card;              /* text of README.md (model card), NULL: none */
 };
 
-/* Writes a complete loadable directory: config.json (patched), model.safetensors ("format": "pt"), optimizer.safetensors
- * (with the model file's hash), lag_report.json, README.md, and the tokenizer and generation files of
- * checkpoint->directory. Each file is atomic; the directory is created. The optimizer file comes last, and one of an earlier
- * save is removed first: a crash in between leaves none, or one whose hash does not match and is refused. ERROR_DIVERGED
- * for weights that are not finite, ERROR_INVALID for values that the dtype can not hold, each naming the tensor. */
+/* Writes a complete loadable directory: config.json (patched), model.safetensors ("format": "pt"),
+ * optimizer.safetensors (with the model file's hash), lag_report.json, README.md, and the tokenizer and generation
+ * files of checkpoint->directory. Each file is atomic; the directory is created. The optimizer file comes last, and one
+ * of an earlier save is removed first: a crash in between leaves none, or one whose hash does not match and is refused.
+ * ERROR_DIVERGED for weights that are not finite, ERROR_INVALID for values that the dtype can not hold, each naming the
+ * tensor. */
 int checkpoint_save(const struct checkpoint *checkpoint, const char *directory, const struct checkpoint_save *options,
                     struct error *error);
 /* One weights file alone (initial/model.safetensors). hash (may be NULL): SHA-256 of the file. */
 int checkpoint_save_weights(const struct checkpoint *checkpoint, const float *weights, enum dtype dtype,
                             const char *path, char hash[HASH_HEX_BYTES], struct error *error);
 
-/* Only the headers (config and tensors must agree all the same): shape, dtype, bytes, without reading weights (inspect, admission). */
+/* Only the headers (config and tensors must agree all the same): shape, dtype, bytes, without reading weights (inspect,
+ * admission). */
 struct checkpoint_header {
     struct shape shape;
     enum dtype dtype;

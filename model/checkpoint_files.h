@@ -10,8 +10,8 @@
 #define CHECKPOINT_CONFIG_FILE "config.json"
 #define CHECKPOINT_REPORT_FILE "lag_report.json"
 #define CHECKPOINT_CARD_FILE "README.md"
-/* Metadata key of the optimizer file: SHA-256 of the weights file; of shards: of their bytes one after the other, sorted
- * by file name. */
+/* Metadata key of the optimizer file: SHA-256 of the weights file; of shards: of their bytes one after the other,
+ * sorted by file name. */
 #define CHECKPOINT_HASH_KEY "model_sha256"
 
 enum {

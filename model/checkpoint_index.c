@@ -53,7 +53,8 @@ static int scan_index(struct json_scan *scan, struct shard_index *index)
             code = add_place(scan, index, key.bytes, &capacity);
     }
     if (code == 0 && (code = json_scan_finish(scan)) == 0 && index->place_count == 0)
-        code = error_set(scan->error, ERROR_INVALID, "The index has no weight_map with tensors; export the model again.");
+        code = error_set(scan->error, ERROR_INVALID, "The index has no weight_map with tensors; export the model "
+                         "again.");
     return code;
 }
 
@@ -82,8 +83,8 @@ static int collect_shards(struct shard_index *index, struct error *error)
             index->shards[count++] = index->shards[i];
     index->shard_count = count;
     if (count > CHECKPOINT_SHARDS_MAX)
-        return error_set(error, ERROR_INVALID, "The index names %d shards; at most %d are supported, export with larger "
-                         "ones.", count, CHECKPOINT_SHARDS_MAX);
+        return error_set(error, ERROR_INVALID, "The index names %d shards; at most %d are supported, export with "
+                         "larger ones.", count, CHECKPOINT_SHARDS_MAX);
     return 0;
 }
 

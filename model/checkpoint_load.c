@@ -11,9 +11,9 @@ static int read_tensor(const struct source_place *place, const struct tensor *te
     size_t first, total;
     int code = safetensors_read_floats(place->file, place->entry, 0, tensor->count, values, error);
     if (code == 0 && checkpoint_find_nonfinite(values, tensor->count, &first, &total))
-        code = error_set_at(error, ERROR_INVALID, place->entry->name, "Tensor \"%s\" holds NaN or Inf: the first at index "
-                            "%zu, %zu of %zu values; use a checkpoint from before it diverged.", place->entry->name,
-                            first, total, tensor->count);
+        code = error_set_at(error, ERROR_INVALID, place->entry->name, "Tensor \"%s\" holds NaN or Inf: the first at "
+                            "index %zu, %zu of %zu values; use a checkpoint from before it diverged.",
+                            place->entry->name, first, total, tensor->count);
     return code;
 }
 
@@ -46,8 +46,8 @@ static int check_head_copy(const struct checkpoint_source *source, struct error 
     const struct source_place *place = &source->places[embedding - source->table.tensors];
     int code = compare_entries(place, &source->head_copy, &equal, error);
     if (code == 0 && !equal)
-        code = error_set_at(error, ERROR_INVALID, source->head_copy.entry->name, "\"%s\" is not equal to \"%s\" although "
-                            "tie_word_embeddings is true; set it to false in config.json or remove \"%s\".",
+        code = error_set_at(error, ERROR_INVALID, source->head_copy.entry->name, "\"%s\" is not equal to \"%s\" "
+                            "although tie_word_embeddings is true; set it to false in config.json or remove \"%s\".",
                             source->head_copy.entry->name, place->entry->name, source->head_copy.entry->name);
     return code;
 }

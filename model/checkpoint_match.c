@@ -1,5 +1,5 @@
-/* Do config.json and the tensors of a directory agree? Every tensor of the table gets its place in a file; what is missing,
- * unexpected or of another shape or dtype is named. */
+/* Do config.json and the tensors of a directory agree? Every tensor of the table gets its place in a file; what is
+ * missing, unexpected or of another shape or dtype is named. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,7 +137,8 @@ static void find_missing(struct matching *matching)
     }
 }
 
-/* A head that ships although it is tied must be able to equal the embedding; its bytes are compared when weights are read. */
+/* A head that ships although it is tied must be able to equal the embedding; its bytes are compared when weights are
+ * read. */
 static void check_head_copy(struct matching *matching)
 {
     const struct checkpoint_source *source = matching->source;

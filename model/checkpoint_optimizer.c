@@ -1,5 +1,5 @@
-/* optimizer.safetensors read: `<tensor>.w .m .v` of the tensor's shape in F32 and `<tensor>.step`, an I64 scalar. The hash
- * of the weights file in its metadata ties it to the weights it belongs to. */
+/* optimizer.safetensors read: `<tensor>.w .m .v` of the tensor's shape in F32 and `<tensor>.step`, an I64 scalar. The
+ * hash of the weights file in its metadata ties it to the weights it belongs to. */
 #include <stdio.h>
 #include <string.h>
 
@@ -79,8 +79,9 @@ static int check_hash(const struct optimizer_file *optimizer, const struct check
                          "metadata, so that nobody can tell whose it is; delete it.");
     int code = checkpoint_source_hash(source, actual, error);
     if (code == 0 && strcmp(stored, actual) != 0)
-        code = error_set(error, ERROR_INVALID, CHECKPOINT_OPTIMIZER_FILE " belongs to other weights (their hash is %.16s, "
-                         "these have %.16s); delete it or restore the model file that it was saved with.", stored, actual);
+        code = error_set(error, ERROR_INVALID, CHECKPOINT_OPTIMIZER_FILE " belongs to other weights (their hash is "
+                         "%.16s, these have %.16s); delete it or restore the model file that it was saved with.",
+                         stored, actual);
     return code;
 }
 
@@ -93,8 +94,8 @@ static int read_floats(const struct optimizer_file *optimizer, const struct tens
     size_t first, total;
     int code = safetensors_read_floats(&optimizer->file, entry, 0, tensor->count, values, error);
     if (code == 0 && checkpoint_find_nonfinite(values, tensor->count, &first, &total))
-        code = error_set_at(error, ERROR_INVALID, name, "Tensor \"%s\" of " CHECKPOINT_OPTIMIZER_FILE " holds NaN or Inf: "
-                            "the first at index %zu, %zu of %zu values; delete that file.", name, first, total,
+        code = error_set_at(error, ERROR_INVALID, name, "Tensor \"%s\" of " CHECKPOINT_OPTIMIZER_FILE " holds NaN or "
+                            "Inf: the first at index %zu, %zu of %zu values; delete that file.", name, first, total,
                             tensor->count);
     return code;
 }

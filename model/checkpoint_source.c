@@ -56,9 +56,9 @@ static int check_shard(const struct shard_index *index, const char *shard, const
     for (int i = 0; i < file->count && named < file->count; i++) {
         const char *name = file->entries[i].name, *other = shard_index_find(index, name);
         if (other == NULL || strcmp(other, shard) != 0)
-            return error_set_at(error, ERROR_INVALID, name, "%s: \"%.100s\" is in %s, but the index puts it in %s; each "
-                                "tensor must be in exactly one shard, export the model again.", CHECKPOINT_INDEX_FILE,
-                                name, shard, other == NULL ? "none" : other);
+            return error_set_at(error, ERROR_INVALID, name, "%s: \"%.100s\" is in %s, but the index puts it in %s; "
+                                "each tensor must be in exactly one shard, export the model again.",
+                                CHECKPOINT_INDEX_FILE, name, shard, other == NULL ? "none" : other);
     }
     return 0;
 }

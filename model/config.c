@@ -176,7 +176,8 @@ static int read_config(struct config *config, const cJSON *root, struct error *e
     const struct config_family *family;
     int code;
     if (!cJSON_IsObject(root))
-        return error_set(error, ERROR_INVALID, "config.json is not a JSON object; use the file of a Hugging Face model.");
+        return error_set(error, ERROR_INVALID, "config.json is not a JSON object; use the file of a Hugging Face "
+                         "model.");
     if ((code = read_family(root, &config->shape.family, error)) != 0 || (code = refuse_foreign(root, error)) != 0)
         return code;
     family = config_family_of(config->shape.family);

@@ -30,15 +30,15 @@ int config_patch(const char *text, const struct shape *shape, enum dtype dtype, 
 /* What config.json calls the size of an axis ("n_inner"), for messages. */
 const char *config_axis_key(enum family family, enum axis axis);
 
-/* Routes cJSON's allocations through base/memory.h. Idempotent and thread-safe; config_* call it themselves, any other user
- * of cJSON calls it before its first parse. */
+/* Routes cJSON's allocations through base/memory.h. Idempotent and thread-safe; config_* call it themselves, any other
+ * user of cJSON calls it before its first parse. */
 void json_setup(void);
 
 /* Strict JSON: RFC 8259, no duplicate keys (compared after unescaping), no BOM, no raw control characters, valid UTF-8,
- * no lone surrogates, no NUL (raw or \u0000: cJSON would cut the string there), nesting at most `depth` (128 at the very
- * most), integers at most 2^53 in magnitude and numbers within a double's range. On failure ERROR_SYNTAX with the byte
- * offset; a duplicate key or too large integer is reported with its JSON pointer. Everything that cJSON parses for us
- * goes through here first. */
+ * no lone surrogates, no NUL (raw or \u0000: cJSON would cut the string there), nesting at most `depth` (128 at the
+ * very most), integers at most 2^53 in magnitude and numbers within a double's range. On failure ERROR_SYNTAX with the
+ * byte offset; a duplicate key or too large integer is reported with its JSON pointer. Everything that cJSON parses for
+ * us goes through here first. */
 int json_check(const char *text, size_t length, int depth, struct error *error);
 
 #endif

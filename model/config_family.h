@@ -1,5 +1,6 @@
 /* Inside of the config.json reader: what one family's file says and where it goes in a shape. One file per family
- * (model/config_<family>.c), tables only; reading and patching are written once over them (config.c, config_patch.c). */
+ * (model/config_<family>.c), tables only; reading and patching are written once over them (config.c,
+ * config_patch.c). */
 #ifndef MODEL_CONFIG_FAMILY_H
 #define MODEL_CONFIG_FAMILY_H
 

@@ -27,7 +27,8 @@ static const char *const dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop"
 
 /* What a model that was never a GPT-2 of OpenAI's must say: no dropout, no tokens of a vocabulary of 50,257. */
 static const char *const fresh[] = {
-    "resid_pdrop", "0.0", "embd_pdrop", "0.0", "attn_pdrop", "0.0", "bos_token_id", "null", "eos_token_id", "null", NULL,
+    "resid_pdrop", "0.0", "embd_pdrop", "0.0", "attn_pdrop", "0.0", "bos_token_id", "null",
+    "eos_token_id", "null", NULL,
 };
 
 static int derive(struct shape *shape, struct error *error)

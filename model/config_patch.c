@@ -6,8 +6,8 @@
 #include "base/memory.h"
 #include "model/config_family.h"
 
-/* Puts `item` under `key`, in place of an old one where there is one. Takes `item`, NULL included; false: no memory. The old
- * item's key string is handed on, since cJSON's own replacement loses the key when memory is short. */
+/* Puts `item` under `key`, in place of an old one where there is one. Takes `item`, NULL included; false: no memory.
+ * The old item's key string is handed on, since cJSON's own replacement loses the key when memory is short. */
 static bool put(cJSON *root, const char *key, cJSON *item)
 {
     cJSON *old = cJSON_GetObjectItemCaseSensitive(root, key);
@@ -49,7 +49,8 @@ static bool put_key(cJSON *root, const struct config_key *key, const struct shap
     return false;
 }
 
-/* transformers 4 says torch_dtype, 5 says dtype: whichever stands there; torch_dtype, which both read, where neither does. */
+/* transformers 4 says torch_dtype, 5 says dtype: whichever stands there; torch_dtype, which both read, where neither
+ * does. */
 static bool put_dtype(cJSON *root, enum dtype dtype)
 {
     const char *name = dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
@@ -91,7 +92,8 @@ int config_patch(const char *text, const struct shape *shape, enum dtype dtype, 
     *patched = NULL;
     if (root != NULL && !cJSON_IsObject(root)) {
         cJSON_Delete(root);
-        return error_set(error, ERROR_INVALID, "config.json is not a JSON object; use the file of a Hugging Face model.");
+        return error_set(error, ERROR_INVALID, "config.json is not a JSON object; use the file of a Hugging Face "
+                         "model.");
     }
     if (root != NULL && put_all(root, shape, dtype, text == NULL))
         *patched = cJSON_Print(root);

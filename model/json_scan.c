@@ -1,6 +1,5 @@
 #include "model/json_scan.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
-/* A strict pull scanner for JSON: the grammar of RFC 8259 and nothing else, over a text that it may overwrite (strings are
- * unescaped in place, so scanning allocates only the keys that are open). What it is not: a tree. The readers of
+/* A strict pull scanner for JSON: the grammar of RFC 8259 and nothing else, over a text that it may overwrite (strings
+ * are unescaped in place, so scanning allocates only the keys that are open). What it is not: a tree. The readers of
  * safetensors headers, shard indexes and reports pull what they need; json_check pulls everything and keeps nothing.
  *
- * Refused everywhere: duplicate keys (compared after unescaping), BOM, NUL bytes and \u0000, raw control characters, invalid
- * UTF-8, lone surrogates, NaN and Infinity, nesting beyond the limit, anything after the value.
+ * Refused everywhere: duplicate keys (compared after unescaping), BOM, NUL bytes and \u0000, raw control characters,
+ * invalid UTF-8, lone surrogates, NaN and Infinity, nesting beyond the limit, anything after the value.
  *
  *   json_scan_init -> json_object_open -> { json_object_next -> value }* -> json_scan_finish -> json_scan_fini
  *   a value is taken by json_string, json_u64, json_skip, or by opening it

@@ -1,10 +1,11 @@
-/* The strings of the JSON scanner: unescaped in place, which works because no escape is shorter than what it stands for. */
+/* The strings of the JSON scanner: unescaped in place, which works because no escape is shorter than what it stands
+ * for. */
 #include <string.h>
 
 #include "model/json_scan.h"
 
-/* Bytes of the UTF-8 sequence at `bytes` (`left` bytes remain), 0 if it is none: overlong forms, surrogates and code points
- * over U+10FFFF are none (Unicode 15, table 3-7). */
+/* Bytes of the UTF-8 sequence at `bytes` (`left` bytes remain), 0 if it is none: overlong forms, surrogates and code
+ * points over U+10FFFF are none (Unicode 15, table 3-7). */
 static size_t utf8_length(const unsigned char *bytes, size_t left)
 {
     unsigned char first = bytes[0];

@@ -45,8 +45,8 @@ int safetensors_parse(struct safetensors *file, const void *bytes, size_t availa
     if (code != 0)
         return code;
     if (available < 8 || length > available - 8)
-        return error_set(error, ERROR_INVALID, "The header has %llu bytes, only %zu of the file's first bytes are here.",
-                         (unsigned long long)length, available);
+        return error_set(error, ERROR_INVALID, "The header has %llu bytes, only %zu of the file's first bytes are "
+                         "here.", (unsigned long long)length, available);
     code = take_header(file, bytes, length, error);
     if (code == 0)
         code = safetensors_parse_header(file, (size_t)length, size - 8 - length, error);

@@ -67,16 +67,17 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
 const char *safetensors_metadata(const struct safetensors *file, const char *key);   /* NULL: absent */
 uint64_t safetensors_entry_elements(const struct safetensors_entry *entry);
 
-/* Reads elements [first, first + count) as float32 (F32, F16, BF16; others ERROR_INVALID naming dtype and tensor). Does not
- * judge NaN or Inf: the checkpoint loader does. */
+/* Reads elements [first, first + count) as float32 (F32, F16, BF16; others ERROR_INVALID naming dtype and tensor). Does
+ * not judge NaN or Inf: the checkpoint loader does. */
 int safetensors_read_floats(const struct safetensors *file, const struct safetensors_entry *entry, uint64_t first,
                             uint64_t count, float *out, struct error *error);
 /* Raw bytes of a whole entry (I64 token tensors and the like). */
 int safetensors_read_raw(const struct safetensors *file, const struct safetensors_entry *entry, void *out,
                          struct error *error);
 
-/* Writer: declare every tensor, begin, then give the data in the order of declaration, in any number of pieces. The file
- * appears whole at commit. Header padded with spaces to a multiple of 8; data in declaration order without holes. */
+/* Writer: declare every tensor, begin, then give the data in the order of declaration, in any number of pieces. The
+ * file appears whole at commit. Header padded with spaces to a multiple of 8; data in declaration order without
+ * holes. */
 struct safetensors_writer {
     struct file_writer file;
     struct safetensors_entry *entries;
@@ -94,9 +95,9 @@ int safetensors_writer_add(struct safetensors_writer *writer, const char *name, 
 int safetensors_writer_metadata(struct safetensors_writer *writer, const char *key, const char *value,
                                 struct error *error);
 int safetensors_writer_begin(struct safetensors_writer *writer, const char *path, struct error *error);
-/* Converts float32 to the entry's dtype (round to nearest even) and writes. A finite value that the dtype can not hold (over
- * 65504 for F16) is ERROR_INVALID with the tensor's name: nothing becomes infinite silently. A piece never spans two
- * tensors. */
+/* Converts float32 to the entry's dtype (round to nearest even) and writes. A finite value that the dtype can not hold
+ * (over 65504 for F16) is ERROR_INVALID with the tensor's name: nothing becomes infinite silently. A piece never spans
+ * two tensors. */
 int safetensors_writer_floats(struct safetensors_writer *writer, const float *values, size_t count,
                               struct error *error);
 int safetensors_writer_raw(struct safetensors_writer *writer, const void *bytes, size_t length, struct error *error);

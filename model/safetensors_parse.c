@@ -65,8 +65,8 @@ static int parse_dtype(struct json_scan *scan, struct safetensors_entry *entry)
         return code;
     int dtype = dtype_parse(name.bytes);
     if (dtype < 0)
-        return json_fail(scan, "Tensor \"%.100s\" has the unknown dtype \"%.40s\"; export it as F32, F16 or BF16, found",
-                         entry->name, name.bytes);
+        return json_fail(scan, "Tensor \"%.100s\" has the unknown dtype \"%.40s\"; export it as F32, F16 or BF16, "
+                         "found", entry->name, name.bytes);
     entry->dtype = (enum dtype)dtype;
     return 0;
 }

@@ -41,9 +41,9 @@ int safetensors_check_ranges(struct safetensors *file, uint64_t data_bytes, stru
         if (furthest == NULL || file->entries[i].end > furthest->end)
             furthest = &file->entries[i];
     if (furthest != NULL && furthest->end > data_bytes)
-        return error_set_at(error, ERROR_INVALID, furthest->name, "\"%.100s\" ends past the end of the file: %llu bytes "
-                            "of data are expected, %llu are there. The file is truncated or its offsets are wrong; copy "
-                            "it again.", furthest->name, (unsigned long long)furthest->end,
+        return error_set_at(error, ERROR_INVALID, furthest->name, "\"%.100s\" ends past the end of the file: %llu "
+                            "bytes of data are expected, %llu are there. The file is truncated or its offsets are "
+                            "wrong; copy it again.", furthest->name, (unsigned long long)furthest->end,
                             (unsigned long long)data_bytes);
     if (file->count > 1)
         qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_ranges);

@@ -172,8 +172,8 @@ int safetensors_writer_begin(struct safetensors_writer *writer, const char *path
     if (header.failed)
         code = fail_memory(error);
     else if (header.length - 8 > SAFETENSORS_HEADER_DEFAULT)
-        code = error_set(error, ERROR_INVALID, "The header would have %zu bytes, over the limit of %d; use fewer tensors.",
-                         header.length - 8, SAFETENSORS_HEADER_DEFAULT);
+        code = error_set(error, ERROR_INVALID, "The header would have %zu bytes, over the limit of %d; use fewer "
+                         "tensors.", header.length - 8, SAFETENSORS_HEADER_DEFAULT);
     else
         code = file_writer_open(&writer->file, path, error);
     if (code == 0) {
@@ -227,8 +227,8 @@ static int encode_piece(struct safetensors_writer *writer, const struct safetens
     unsigned char piece[PIECE_VALUES * sizeof(float)];
     size_t bytes = (size_t)dtype_bytes(entry->dtype), bad = dtype_encode(entry->dtype, values, count, piece);
     if (bad < count)
-        return error_set_at(error, ERROR_INVALID, entry->name, "Value %llu of tensor \"%.100s\" is %g, which %s can not "
-                            "hold; save with dtype %s.",
+        return error_set_at(error, ERROR_INVALID, entry->name, "Value %llu of tensor \"%.100s\" is %g, which %s can "
+                            "not hold; save with dtype %s.",
                             (unsigned long long)(writer->current_done / bytes + bad), entry->name, (double)values[bad],
                             dtype_name(entry->dtype), entry->dtype == DTYPE_F16 ? "BF16 or F32" : "F32");
     int code = write_bytes(writer, piece, count * bytes, error);

@@ -1,11 +1,9 @@
 #include "model/shape.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/check.h"
 #include "model/tensor.h"
 
 const char *family_name(enum family family)

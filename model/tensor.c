@@ -58,8 +58,8 @@ int layout_row_elements(const struct tensor_row *row, const struct shape *shape,
     return 0;
 }
 
-/* Consecutive rows of one block repeat together: layer 0 of each, then layer 1 of each. Returns the end of the block that
- * begins at row `begin`; a row that is not per layer is a block of its own. */
+/* Consecutive rows of one block repeat together: layer 0 of each, then layer 1 of each. Returns the end of the block
+ * that begins at row `begin`; a row that is not per layer is a block of its own. */
 static int block_end(const struct layout *layout, int begin)
 {
     int end = begin + 1;

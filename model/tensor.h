@@ -64,7 +64,8 @@ struct tensor_run { int first, stride, layers; };   /* layers 0: the shape has n
 struct tensor_table {
     struct shape shape;
     int count;
-    struct tensor *tensors;         /* in the order of the family's table: outer tensors, then layer by layer, then the end */
+    /* in the order of the family's table: outer tensors, then layer by layer, then the end */
+    struct tensor *tensors;
     size_t slab;                    /* floats of a slab, padding included; a multiple of TENSOR_ALIGN */
     uint64_t parameters;            /* without padding */
     struct tensor_run runs[LAYOUT_ROWS_MAX];   /* by row of the layout: look-ups cost the rows, not the tensors */
@@ -86,14 +87,16 @@ struct layout {
     const char *prefix;                  /* "transformer.": optional in files */
     const struct tensor_row *rows;
     int row_count;
-    const char *const *ignored;          /* name endings that ship in files and are no parameters (".attn.bias"); NULL-ended */
+    /* name endings that ship in files and are no parameters (".attn.bias"); NULL-ended */
+    const char *const *ignored;
     bool heads_fill_width;               /* width = heads * head size is a rule of the family */
     bool grouped_queries;                /* kv heads may be fewer than heads */
 };
 const struct layout *layout_of(enum family family);
 /* True for a buffer that ships in files and is no parameter. Only for names that are no tensor of the table. */
 bool layout_ignores(const struct layout *layout, const char *name);
-/* How many tensors a row makes under a shape (0: an untied head of a tied model), and elements of one; -1 on overflow. */
+/* How many tensors a row makes under a shape (0: an untied head of a tied model), and elements of one; -1 on
+ * overflow. */
 int layout_row_layers(const struct tensor_row *row, const struct shape *shape);
 int layout_row_elements(const struct tensor_row *row, const struct shape *shape, uint64_t *elements);
 

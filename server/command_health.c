@@ -19,7 +19,7 @@ static int open_socket(const struct listen_address *address, struct error *error
     int fd = -1;
 
     if (!*host || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
-        host = "localhost";
+        host = "127.0.0.1";
     snprintf(port, sizeof port, "%u", address->port);
     if (getaddrinfo(host, port, &hints, &found)) {
         error_set(error, ERROR_UNAVAILABLE, "cannot resolve %.200s", host);

@@ -3,8 +3,8 @@
 # FAULT_POINT(...) there is in the list.
 set -u
 listed=$(sed -n '/^#define FAULT_POINTS(X)/,/[^\\]$/s/.*X(\([a-z_]*\)).*/\1/p' base/fault.h | sort)
-used=$(find model growth trainer study api server -name '*.c' -exec grep -ohE 'FAULT_POINT\([a-z_]+\)' {} + |
-    sed 's/.*(\(.*\))/\1/' | sort -u)
+used=$(find model growth trainer study api server -name '*.c' -exec grep -ohE 'FAULT_POINT\([a-z_]+\)|FAULT_AT_[a-z_]+' {} + |
+    sed 's/.*(\(.*\))/\1/; s/FAULT_AT_//' | sort -u)
 breaches=0
 while read -r side name; do
     [[ -n $name ]] || continue

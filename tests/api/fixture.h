@@ -5,6 +5,7 @@
 #include "tests/support/support.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
@@ -122,7 +123,8 @@ static inline void fill_outcome(struct finished *f, uint64_t k)
         struct ranking_row *row = &outcome->ranking.rows[i];
         row->rank = i + 1;
         row->tie_group = i < 2 ? 1 : 2;
-        row->margin = i ? outcome->ranking.rows[0].loss - row->loss : row->loss - outcome->ranking.rows[1].loss;
+        row->margin = i ? outcome->ranking.rows[0].loss - row->loss
+                        : count > 1 ? row->loss - outcome->ranking.rows[1].loss : NAN;
         row->p_best = i == 0 ? 0.91 : i == 1 ? 0.09 : 0;
     }
     outcome->choice = outcome->ranking.rows[0].candidate;

@@ -183,8 +183,10 @@ static void every_wrong_optimizer_file_is_refused_by_name(void **state)
 {
     static const char *const words[CHANGES] = {
         [MISSING] = "transformer.ln_f.bias.v: missing", [EXTRA] = "transformer.ln_f.bias.z: unexpected",
-        [WRONG_SHAPE] = "transformer.ln_f.bias.v: another shape", [WRONG_DTYPE] = "ln_f.bias.v: dtype I32, F32 is expected",
-        [NEGATIVE_STEP] = "\"transformer.ln_f.bias.step\" is -1", [NAN_MOMENT] = "ln_f.bias.v\" of optimizer.safetensors holds NaN",
+        [WRONG_SHAPE] = "transformer.ln_f.bias.v: another shape",
+        [WRONG_DTYPE] = "ln_f.bias.v: dtype I32, F32 is expected",
+        [NEGATIVE_STEP] = "\"transformer.ln_f.bias.step\" is -1",
+        [NAN_MOMENT] = "ln_f.bias.v\" of optimizer.safetensors holds NaN",
         [NEGATIVE_SQUARE] = "negative at index 3", [NO_HASH] = "has no model_sha256",
     };
     for (int change = 0; change < CHANGES; change++) {
@@ -213,7 +215,8 @@ static void moments_that_are_not_finite_are_not_saved(void **state)
     checkpoint_fini(&checkpoint);
 }
 
-/* The files of a saved directory in memory: put back without the fsyncs of a save, of which a sweep would pay hundreds. */
+/* The files of a saved directory in memory: put back without the fsyncs of a save, of which a sweep would pay
+ * hundreds. */
 enum { SAVED_FILES = 3 };
 static const char *const saved_names[SAVED_FILES] = {"config.json", "model.safetensors", "optimizer.safetensors"};
 struct saved { char *bytes[SAVED_FILES]; size_t lengths[SAVED_FILES]; };
@@ -232,8 +235,8 @@ static void put_back(const struct saved *saved, const char *directory)
         test_write_file(test_path(path, directory, saved_names[i]), saved->bytes[i], saved->lengths[i]);
 }
 
-/* After any failed save over an older one the directory loads as the old or as the new state, or says clearly that it can
- * not; a file of one state is never accepted beside one of the other. */
+/* After any failed save over an older one the directory loads as the old or as the new state, or says clearly that it
+ * can not; a file of one state is never accepted beside one of the other. */
 static void a_failed_save_never_leaves_an_optimizer_of_other_weights(void **state)
 {
     static const enum fault_kind kinds[] = {FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME};

@@ -333,6 +333,56 @@ static void stopping_before_the_service_answers_says_so_and_survives_the_answer(
     harness_end_stop(harness);            /* releases the held answer after the server is gone */
 }
 
+static int64_t fault_at, fault_seen;
+static void arm_allocation(void *context)
+{
+    (void)context;
+    fault_arm(FAULT_ALLOC, fault_at);
+}
+
+static void read_allocations(void *context)
+{
+    (void)context;
+    fault_seen = fault_count(FAULT_ALLOC);
+    fault_arm(FAULT_ALLOC, 0);
+}
+
+/* Every allocation of a request fails once: an answer or a closed connection, nothing left behind, and the next one works. */
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    struct harness *harness = harness_start(NULL, NULL);
+    static const struct { const char *method, *path, *headers, *body; int status; } cases[] = {
+        {"POST", "/v1/checkpoints", MULTIPART, PART("config") "{}\r\n" PART("model") "x\r\n" END, 201},
+        {"POST", "/v1/studies", MULTIPART, PART("study") "{\"a\":1}\r\n" PART("train") "tttt\r\n" END, 202},
+        {"POST", "/v1/studies/validate", "Content-Type: application/json\r\n", "{\"a\":1}", 200},
+        {"GET", "/v1/studies/study_1?wait=1", NULL, NULL, 200},
+        {"GET", "/v1/operators", NULL, NULL, 200},
+        {"GET", "/metrics", NULL, NULL, 200},
+        {"GET", "/nothing", NULL, NULL, 404},
+        {"GET", "/v1/studies/study_1/events", NULL, NULL, 200},
+    };
+    harness->service.ended = true;
+    harness->service.event_count = 3;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fault_seen = INT64_MAX;
+        for (fault_at = 1; fault_seen >= fault_at && fault_at < 1000; fault_at++) {
+            harness_on_loop(harness, arm_allocation, NULL);
+            struct answer answer = client_request(harness, cases[i].method, cases[i].path, cases[i].headers, cases[i].body);
+            harness_on_loop(harness, read_allocations, NULL);
+            if (answer.status != cases[i].status && answer.status != 503 && answer.status != 0)
+                fail_msg("%s, allocation %lld: %s", cases[i].path, (long long)fault_at, answer.text);
+            answer_free(&answer);
+            assert_no_files(harness);
+            if (fault_seen < fault_at)
+                break;
+        }
+        assert_true(fault_at > 1 && fault_at < 1000);
+        expect(harness, cases[i].method, cases[i].path, cases[i].headers, cases[i].body, cases[i].status);
+    }
+    harness_stop(harness);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +401,7 @@ int main(void)
         cmocka_unit_test(stopping_in_the_middle_of_an_upload_leaves_nothing),
         cmocka_unit_test(a_client_that_leaves_before_the_service_answers_is_survived),
         cmocka_unit_test(stopping_before_the_service_answers_says_so_and_survives_the_answer),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ struct tiny_model tiny_model_default(void);
 /* config.json and model.safetensors in an existing directory. */
 void tiny_checkpoint_write(const char *directory, const struct tiny_model *model);
 void tiny_config_write(const char *directory, const struct tiny_model *model);
-/* Value of element `index` of a tensor (name without prefix): exact in F16 and BF16; gains near 1, the rest below 0.25. */
+/* Value of element `index` of a tensor (name without prefix): exact in F16 and BF16; gains near 1, the rest below 0.25.
+ * */
 float tiny_value(const char *name, size_t index);
 
 enum { TINY_TENSORS_MAX = 256 };
