@@ -75,7 +75,8 @@ static int refuse_unknown(const char *pattern, const char *key, const struct pla
 static int refuse_later(const struct field *field, const struct place *place, struct error *error)
 {
     if (!field->today[0])
-        return refuse(error, place, "%s (%s) arrives in a later release; leave it out", field_key(field), field->summary);
+        return refuse(error, place, "%s (%s) arrives in a later release; leave it out", field_key(field),
+                      field->summary);
     return refuse(error, place, "this value of %s arrives in a later release; leave it out or use %s", field_key(field),
                   field->today);
 }
@@ -104,11 +105,12 @@ int range_check(const char *name, double value, double minimum, double maximum, 
     number_text(maximum, high);
     number_text(value, given);
     if (!isfinite(value)) snprintf(given, sizeof given, "a number too large to hold");
-    return refuse(error, place, "%s must be from %s to %s; %s is out of range, the nearest valid value is %s", name, low,
-                  high, given, value > maximum ? high : low);
+    return refuse(error, place, "%s must be from %s to %s; %s is out of range, the nearest valid value is %s", name,
+                  low, high, given, value > maximum ? high : low);
 }
 
-int choice_check(const char *name, const char *text, const char *choices, const struct place *place, struct error *error)
+int choice_check(const char *name, const char *text, const char *choices, const struct place *place,
+                 struct error *error)
 {
     if (choice_index(text, choices) >= 0) return 0;
     struct shown shown = shown_text(text);
@@ -119,17 +121,19 @@ int choice_check(const char *name, const char *text, const char *choices, const 
         snprintf(listed + length, sizeof listed - length, "%s%s", i ? ", " : "", choice);
     }
     if (choice_name(choices, choice_nearest(text, choices) < 0 ? 1000 : choice_nearest(text, choices), nearest))
-        return refuse(error, place, "%s can't be \"%s\"; did you mean \"%s\"? Valid: %s", name, shown.text, nearest, listed);
+        return refuse(error, place, "%s can't be \"%s\"; did you mean \"%s\"? Valid: %s", name, shown.text, nearest,
+                      listed);
     return refuse(error, place, "%s can't be \"%s\"; valid: %s", name, shown.text, listed);
 }
 
 static int text_check(const struct field *field, const char *text, const struct place *place, struct error *error)
 {
     double length = (double)strlen(text);
-    if (length < field->minimum) return refuse(error, place, "%s must not be empty: %s", field_key(field), field->summary);
+    if (length < field->minimum)
+        return refuse(error, place, "%s must not be empty: %s", field_key(field), field->summary);
     if (length > field->maximum)
-        return refuse(error, place, "%s has %.0f bytes; at most %.0f are possible: shorten it", field_key(field), length,
-                      field->maximum);
+        return refuse(error, place, "%s has %.0f bytes; at most %.0f are possible: shorten it", field_key(field),
+                      length, field->maximum);
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7F)
             return refuse(error, place, "%s must not contain control characters; remove them", field_key(field));
@@ -229,14 +233,22 @@ static void field_store(const struct field *field, const cJSON *node, struct stu
     switch (field->store) {
     case STORE_NONE: return;
     case STORE_INT: { int value = null ? 0 : (int)node->valuedouble; memcpy(at, &value, sizeof value); return; }
-    case STORE_U64: { uint64_t value = null ? 0 : (uint64_t)node->valuedouble; memcpy(at, &value, sizeof value); return; }
+    case STORE_U64: {
+        uint64_t value = null ? 0 : (uint64_t)node->valuedouble;
+        memcpy(at, &value, sizeof value);
+        return;
+    }
     case STORE_DOUBLE: { double value = node->valuedouble; memcpy(at, &value, sizeof value); return; }
     case STORE_BOOL: {
         bool value = field->choices ? choice_index(node->valuestring, field->choices) > 0 : cJSON_IsTrue(node);
         memcpy(at, &value, sizeof value);
         return;
     }
-    case STORE_ENUM: { int value = choice_index(node->valuestring, field->choices); memcpy(at, &value, sizeof value); return; }
+    case STORE_ENUM: {
+        int value = choice_index(node->valuestring, field->choices);
+        memcpy(at, &value, sizeof value);
+        return;
+    }
     case STORE_TEXT: snprintf(at, (size_t)field->maximum + 1, "%s", null ? "" : node->valuestring); return;
     }
 }

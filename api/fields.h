@@ -1,7 +1,7 @@
-/* The request's fields: one table. Refusal of unknown fields, types, ranges, what a later release brings, storing into the spec,
- * the echo and the documents all read it; adding a field is one row here (and its use). What it is not: checks across
- * fields (api/request_checks.c) or the parameters of operators, optimizers and schedules (their own tables).
- * Thread rule: const. */
+/* The request's fields: one table. Refusal of unknown fields, types, ranges, what a later release brings, storing
+ * into the spec, the echo and the documents all read it; adding a field is one row here (and its use). What it is
+ * not: checks across fields (api/request_checks.c) or the parameters of operators, optimizers and schedules (their
+ * own tables). Thread rule: const. */
 #ifndef API_FIELDS_H
 #define API_FIELDS_H
 

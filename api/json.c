@@ -31,7 +31,8 @@ static void json_hooks(void)
     cJSON_InitHooks(&hooks);
 }
 
-/* A NUL inside a string would end it early for every reader behind cJSON. Offset of the first escape that makes one, or -1. */
+/* A NUL inside a string would end it early for every reader behind cJSON. Offset of the first escape that makes one,
+ * or -1. */
 static long find_nul_escape(const char *text, size_t length)
 {
     for (size_t i = 0; i + 1 < length; i++) {
@@ -48,7 +49,8 @@ int json_read(const char *text, size_t length, cJSON **tree, struct error *error
     pthread_once(&once, json_hooks);
     *tree = NULL;
     if (length > SPEC_JSON_BYTES_MAX)
-        return error_set(error, ERROR_TOO_LARGE, "the JSON text has %zu bytes; the limit is %d", length, SPEC_JSON_BYTES_MAX);
+        return error_set(error, ERROR_TOO_LARGE, "the JSON text has %zu bytes; the limit is %d", length,
+                         SPEC_JSON_BYTES_MAX);
     struct error own = {0};
     if (!error) error = &own;
     int code = json_check(text, length, JSON_DEPTH, error);
@@ -64,7 +66,8 @@ int json_read(const char *text, size_t length, cJSON **tree, struct error *error
     if (*tree) return 0;
     if (allocation_failed)
         return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the request; try again later");
-    return error_set(error, ERROR_SYNTAX, "byte %zu: this value can't be read; write numbers with at most 60 characters",
+    return error_set(error, ERROR_SYNTAX,
+                     "byte %zu: this value can't be read; write numbers with at most 60 characters",
                      end ? (size_t)(end - text) : 0);
 }
 
@@ -174,7 +177,8 @@ struct shown shown_text(const char *text)
             memcpy(shown.text + length, "…", sizeof "…");
             return shown;
         }
-        bool control = (unsigned char)*c < 0x20 || *c == 0x7F || ((unsigned char)*c == 0xC2 && (unsigned char)c[1] < 0xA0);
+        bool control =
+            (unsigned char)*c < 0x20 || *c == 0x7F || ((unsigned char)*c == 0xC2 && (unsigned char)c[1] < 0xA0);
         if (control) shown.text[length++] = '?';
         else for (size_t i = 0; i < bytes; i++) shown.text[length++] = c[i];
         c += bytes;

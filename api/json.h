@@ -1,5 +1,5 @@
-/* JSON helpers of this room: strict text -> cJSON tree, the place in a document that a refusal points at, and numbers as
- * the shortest text that reads back as the same double. Thread rule: any thread; a tree belongs to one. */
+/* JSON helpers of this room: strict text -> cJSON tree, the place in a document that a refusal points at, and numbers
+ * as the shortest text that reads back as the same double. Thread rule: any thread; a tree belongs to one. */
 #ifndef API_JSON_H
 #define API_JSON_H
 

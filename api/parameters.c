@@ -82,7 +82,8 @@ static int read_list(const struct parameter *row, const cJSON *node, struct plac
         return refuse(error, place, "%s must have from 1 to %d elements, not %d", row->name,
                       PARAMETER_LIST_MAX / per_element, count);
     value->list = memory_array((size_t)(count * per_element), sizeof *value->list);
-    if (!value->list) return error_set(error, ERROR_NO_MEMORY, "not enough memory to read %s; try again later", row->name);
+    if (!value->list)
+        return error_set(error, ERROR_NO_MEMORY, "not enough memory to read %s; try again later", row->name);
     value->list_count = count * per_element;
     const cJSON *element;
     cJSON_ArrayForEach(element, node) {
@@ -139,7 +140,8 @@ static int read_value(const struct parameter *row, const cJSON *node, struct pla
     case PARAMETER_INTEGERS: case PARAMETER_PAIRS: return read_list(row, node, place, value, error);
     case PARAMETER_NUMBERS: return read_numbers(row, node, place, value, error);
     case PARAMETER_CHOICE_OR_LIST:
-        return cJSON_IsArray(node) ? read_list(row, node, place, value, error) : read_choice(row, node, place, value, error);
+        return cJSON_IsArray(node) ? read_list(row, node, place, value, error)
+                                   : read_choice(row, node, place, value, error);
     case PARAMETER_BOOLEAN:
         if (!cJSON_IsBool(node))
             return refuse(error, place, "%s must be true or false, not %s", row->name, json_kind(node));
@@ -164,7 +166,8 @@ static int refuse_unknown(const struct parameter_table *table, const char *key, 
     const char *nearest = name_nearest(key, names, count);
     struct shown shown = shown_text(key);
     if (nearest)
-        return refuse(error, place, "%s has no parameter \"%s\"; did you mean \"%s\"?", table->owner, shown.text, nearest);
+        return refuse(error, place, "%s has no parameter \"%s\"; did you mean \"%s\"?", table->owner, shown.text,
+                      nearest);
     return refuse(error, place, "%s has no parameter \"%s\"; leave it out or use one of: %s", table->owner, shown.text,
                   listed);
 }

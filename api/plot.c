@@ -1,6 +1,6 @@
-/* plot.svg: all curves on a logarithmic step axis, the transition and k marked, the ranking as the legend, and, where there is
- * room, the last stretch enlarged, because the differences that decide are small. Plain SVG text; colours follow the viewer's
- * light or dark preference. */
+/* plot.svg: all curves on a logarithmic step axis, the transition and k marked, the ranking as the legend, and, where
+ * there is room, the last stretch enlarged, because the differences that decide are small. Plain SVG text; colours
+ * follow the viewer's light or dark preference. */
 #include <math.h>
 #include <stdio.h>
 
@@ -8,7 +8,15 @@
 #include "api/response_parts.h"
 #include "base/memory.h"
 
-enum { WIDTH = 960, LEAST_HEIGHT = 540, LEGEND_TOP = 78, ROW = 18, LEGEND_LEFT = 652, LEGEND_RIGHT = 940, ZOOM_LEAST = 130 };
+enum {
+    WIDTH = 960,
+    LEAST_HEIGHT = 540,
+    LEGEND_TOP = 78,
+    ROW = 18,
+    LEGEND_LEFT = 652,
+    LEGEND_RIGHT = 940,
+    ZOOM_LEAST = 130
+};
 
 /* ---- style ---- */
 
@@ -176,8 +184,10 @@ static void head(struct buffer *out, const struct plot *plot, const char *title,
 {
     const char *status = outcome_status(plot->study, plot->outcome);
     char text[200];
-    buffer_format(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
-                  WIDTH, height, WIDTH, height);
+    buffer_format(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
+        WIDTH, height, WIDTH, height);
     buffer_text(out, "<title>");
     buffer_xml(out, title);
     buffer_text(out, "</title>\n<desc>Validation loss of every candidate over training steps, with the ranking as the "
@@ -202,8 +212,12 @@ static void head(struct buffer *out, const struct plot *plot, const char *title,
 /* The last stretch of the curves, from a third of the last step on, below the legend. */
 static void enlarged(struct buffer *out, const struct plot *plot, double top, double bottom, double last)
 {
-    struct panel panel = {.clip = "enlarged", .left = LEGEND_LEFT + 48, .top = top + 38, .width = LEGEND_RIGHT - LEGEND_LEFT - 54,
-                          .first_step = floor(last / 3), .last_step = last};
+    struct panel panel = {.clip = "enlarged",
+                          .left = LEGEND_LEFT + 48,
+                          .top = top + 38,
+                          .width = LEGEND_RIGHT - LEGEND_LEFT - 54,
+                          .first_step = floor(last / 3),
+                          .last_step = last};
     panel.height = bottom - panel.top;
     if (panel.height < ZOOM_LEAST || last < 12 || !panel_fit(out, &panel, plot)) return;
     plot_label(out, "note", LEGEND_RIGHT, panel.top - 9, "end", "the last stretch, enlarged");
@@ -223,7 +237,9 @@ static void draw(struct buffer *out, const struct plot *plot, const char *title)
     bool any = panel_fit(out, &panel, plot);
     panel_axes(out, &panel, "training steps after growing (logarithmic)", "validation loss (nats per token)");
     if (any) panel_curves(out, &panel, plot);
-    else plot_label(out, "name", panel.left + panel.width / 2, panel.top + panel.height / 2, "middle", "no evaluation yet");
+    else
+        plot_label(out, "name", panel.left + panel.width / 2, panel.top + panel.height / 2, "middle",
+                   "no evaluation yet");
     if (any) marks(out, &panel, plot->outcome, true);
     if (panel.cut) plot_label(out, "note", panel.left + 6, panel.top + 12, "start", "higher losses are cut off");
     double end = legend(out, plot);
@@ -231,7 +247,8 @@ static void draw(struct buffer *out, const struct plot *plot, const char *title)
     buffer_text(out, "</svg>\n");
 }
 
-void response_plot(struct buffer *out, const struct study *study, const struct study_outcome *outcome, const char *title)
+void response_plot(struct buffer *out, const struct study *study, const struct study_outcome *outcome,
+                   const char *title)
 {
     struct plot plot = {.study = study, .outcome = outcome};
     if (!plot_order(&plot)) {

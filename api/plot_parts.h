@@ -24,10 +24,11 @@ struct panel {
 /* The step axis is ln(step + STEP_OFFSET), so that step 0 has a place at the left edge. */
 #define STEP_OFFSET 5.0
 double panel_x(const struct panel *panel, double step);
-double panel_y(const struct panel *panel, double loss);    /* far outside values stay within a few heights: finite text */
+/* Values far outside stay within a few heights: the text is finite. */
+double panel_y(const struct panel *panel, double loss);
 
-/* Sets low and high so that the bulk of the curves fills the panel; a few spikes are cut off. False without any point (or
- * without memory: out->failed). */
+/* Sets low and high so that the bulk of the curves fills the panel; a few spikes are cut off. False without any point
+ * (or without memory: out->failed). */
 bool panel_fit(struct buffer *out, struct panel *panel, const struct plot *plot);
 
 void panel_axes(struct buffer *out, const struct panel *panel, const char *x_title, const char *y_title);

@@ -25,15 +25,18 @@ static void write_pytorch(struct buffer *out, const struct training *training, u
     number_text(adamw->weight_decay, decay);
     number_text(training->clip, clip);
     number_text(scale, factor);
-    int length = snprintf(text, sizeof text, "torch.optim.AdamW(parameters, lr=%s, betas=(%s, %s), eps=%s, weight_decay=%s) "
-                          "with weight_decay=0 for tensors of one dimension; ", rate, b1, b2, epsilon, decay);
+    int length = snprintf(text, sizeof text,
+                          "torch.optim.AdamW(parameters, lr=%s, betas=(%s, %s), eps=%s, weight_decay=%s) "
+                          "with weight_decay=0 for tensors of one dimension; ",
+                          rate, b1, b2, epsilon, decay);
     if (training->clip > 0)
         length += snprintf(text + length, sizeof text - (size_t)length, "clip_grad_norm_(parameters, %s); ", clip);
     if (scale != 1)
         length += snprintf(text + length, sizeof text - (size_t)length,
                            "multiply the rate of the matrices inside the blocks by %s; ", factor);
     snprintf(text + length, sizeof text - (size_t)length,
-             "rate: %llu steps of linear warm-up, then %s, up to step %llu; go on from step %llu with exp_avg, exp_avg_sq and "
+             "rate: %llu steps of linear warm-up, then %s, up to step %llu; go on from step %llu with exp_avg, "
+             "exp_avg_sq and "
              "step out of optimizer.safetensors (.m, .v, .step; raw weights: .w)",
              (unsigned long long)training->schedule.warmup_steps, schedule_rows(&count)[training->schedule.name].name,
              (unsigned long long)training->steps, (unsigned long long)step);

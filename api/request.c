@@ -85,8 +85,9 @@ enum corpus_format request_format(const struct request *request)
 static int reference_set(char to[FILE_PATH_BYTES], const char *reference, const char *pointer, struct error *error)
 {
     if (strlen(reference) >= FILE_PATH_BYTES)
-        return error_set_at(error, ERROR_INVALID, pointer, "the path has %zu bytes; at most %d are possible: shorten it",
-                            strlen(reference), FILE_PATH_BYTES - 1);
+        return error_set_at(error, ERROR_INVALID, pointer,
+                            "the path has %zu bytes; at most %d are possible: shorten it", strlen(reference),
+                            FILE_PATH_BYTES - 1);
     snprintf(to, FILE_PATH_BYTES, "%s", reference);
     return 0;
 }

@@ -1,7 +1,8 @@
-/* Requests: JSON bytes -> a resolved study spec. Two steps, because defaults depend on the checkpoint: parsing needs only the
- * text; resolving needs facts that the server reads from files. Unknown fields, duplicate keys, wrong types and values out of
- * range are refused by JSON pointer with what would be valid; what a later release brings is refused with its pointer too.
- * One table of fields (api/fields.c) serves parsing, echo, the JSON Schema and the documents. Thread rule: any one thread. */
+/* Requests: JSON bytes -> a resolved study spec. Two steps, because defaults depend on the checkpoint: parsing needs
+ * only the text; resolving needs facts that the server reads from files. Unknown fields, duplicate keys, wrong types
+ * and values out of range are refused by JSON pointer with what would be valid; what a later release brings is
+ * refused with its pointer too. One table of fields (api/fields.c) serves parsing, echo, the JSON Schema and the
+ * documents. Thread rule: any one thread. */
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
 
@@ -40,7 +41,8 @@ struct request_facts {
 int request_resolve(const struct request *request, const struct request_facts *facts, struct study_spec *spec,
                     struct error *error);
 
-/* The resolved spec as JSON: what is echoed and stored; request_new + request_resolve of it give the same spec again. */
+/* The resolved spec as JSON: what is echoed and stored; request_new + request_resolve of it give the same
+ * spec again. */
 void request_echo(const struct study_spec *spec, struct buffer *out);
 
 /* Parts used on their own: `lag grow --operators`, `lag train --training FILE`. The text is a JSON array / object. */

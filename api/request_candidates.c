@@ -9,8 +9,8 @@
 
 static bool is_name_character(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'
-        || c == ' ';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_'
+           || c == '-' || c == ' ';
 }
 
 static bool is_name(const char *name)
@@ -68,7 +68,8 @@ static void name_make(const cJSON *array, const struct study_spec *spec, struct 
         }
     }
     base[SPEC_NAME_MAX - 4] = 0;    /* room for "-128": with 64 candidates more are never tried */
-    for (size_t length = strlen(base); length && !isalnum((unsigned char)base[length - 1]); length--) base[length - 1] = 0;
+    for (size_t length = strlen(base); length && !isalnum((unsigned char)base[length - 1]); length--)
+        base[length - 1] = 0;
     snprintf(candidate->name, sizeof candidate->name, "%s", base);
     for (unsigned i = 2; name_index(spec, candidate->name) >= 0 || name_is_requested(array, candidate->name); i++)
         snprintf(candidate->name, sizeof candidate->name, "%.*s-%u", SPEC_NAME_MAX - 4, base, i % 1000);
@@ -85,9 +86,10 @@ static void name_give(const cJSON *array, const cJSON *node, struct study_spec *
     struct shown shown = shown_text(name->valuestring);
     int same = name_index(spec, name->valuestring);
     if (!is_name(name->valuestring))
-        refuse_member(error, place, "name", "\"%s\" can't be a candidate's name; use 1 to %d of letters, digits, '.', '_', "
-                      "'-' and space, beginning with a letter or digit, not ending with a space or dot", shown.text,
-                      SPEC_NAME_MAX);
+        refuse_member(error, place, "name",
+                      "\"%s\" can't be a candidate's name; use 1 to %d of letters, digits, '.', '_', "
+                      "'-' and space, beginning with a letter or digit, not ending with a space or dot",
+                      shown.text, SPEC_NAME_MAX);
     else if (same >= 0)
         refuse_member(error, place, "name", "the name \"%s\" is already that of /candidates/%d; names must be unique",
                       shown.text, same);
@@ -120,7 +122,8 @@ int candidates_resolve(const cJSON *array, struct study_spec *spec, struct error
         return refuse(error, &place, "finding candidates for a target by itself arrives in a later release; list the "
                       "candidates to compare");
     if (count < 1)
-        return refuse(error, &place, "a study needs at least one candidate, such as {\"name\": \"stack\", \"operators\": "
+        return refuse(error, &place,
+                      "a study needs at least one candidate, such as {\"name\": \"stack\", \"operators\": "
                       "[{\"op\": \"stack\", \"layers\": 12}]}");
     spec->candidates = memory_array((size_t)count, sizeof *spec->candidates);
     if (!spec->candidates)

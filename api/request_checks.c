@@ -12,20 +12,21 @@ void selection_check(const struct study_spec *spec, const cJSON *selection, stru
     place_enter(&place, "selection");
     if (!s->k_auto) {
         if (s->k > steps)
-            refuse_member(error, &place, "k", "k must be from 1 to training.steps, %llu; the nearest valid value is %llu",
-                          steps, steps);
+            refuse_member(error, &place, "k",
+                          "k must be from 1 to training.steps, %llu; the nearest valid value is %llu", steps, steps);
         if (max_k && max_k->valuedouble != (double)s->k)
             refuse_member(error, &place, "max_k", "max_k is for \"k\": \"auto\" only; with k %llu leave it out",
                           (unsigned long long)s->k);
         return;
     }
     if (cap > steps) {
-        refuse_member(error, &place, "max_k", "max_k must be at most training.steps, %llu; the nearest valid value is %llu",
-                      steps, steps);
+        refuse_member(error, &place, "max_k",
+                      "max_k must be at most training.steps, %llu; the nearest valid value is %llu", steps, steps);
     } else if (floor > cap) {
-        refuse_member(error, &place, "max_k", "a transition is looked for from step %llu on (twice the warm-up of %llu, at "
-                      "least 50), but max_k is %llu; raise max_k%s to %llu or more, %sor give k as a number", floor,
-                      (unsigned long long)spec->training.schedule.warmup_steps, cap,
+        refuse_member(error, &place, "max_k",
+                      "a transition is looked for from step %llu on (twice the warm-up of %llu, at "
+                      "least 50), but max_k is %llu; raise max_k%s to %llu or more, %sor give k as a number",
+                      floor, (unsigned long long)spec->training.schedule.warmup_steps, cap,
                       floor > steps ? " and training.steps" : "", floor,
                       floor > 50 ? "shorten training.schedule.warmup_steps, " : "");
     }
@@ -43,10 +44,13 @@ void data_check(const struct study_spec *spec, const struct request_facts *facts
         return;
     }
     if (facts->train_tokens < least)
-        refuse_member(error, &place, "train", "%llu training tokens are fewer than context + 1 = %llu; give more data or a "
-                      "smaller training.context", (unsigned long long)facts->train_tokens, least);
+        refuse_member(error, &place, "train",
+                      "%llu training tokens are fewer than context + 1 = %llu; give more data or a "
+                      "smaller training.context",
+                      (unsigned long long)facts->train_tokens, least);
     if (facts->valid_tokens < least)
-        refuse_member(error, &place, spec->data.valid[0] ? "valid" : "train", "%llu validation tokens are fewer than context "
+        refuse_member(error, &place, spec->data.valid[0] ? "valid" : "train",
+                      "%llu validation tokens are fewer than context "
                       "+ 1 = %llu; give more data or a smaller training.context",
                       (unsigned long long)facts->valid_tokens, least);
 }
@@ -66,7 +70,8 @@ static void reach_check(const char *what, int wanted, int reached, const struct 
                         const struct place *place, struct error *error)
 {
     if (!wanted || wanted == reached) return;
-    refuse(error, place, "candidate \"%s\" ends with %s %d, the target asks for %d (%+d): change its operators or the target",
+    refuse(error, place,
+           "candidate \"%s\" ends with %s %d, the target asks for %d (%+d): change its operators or the target",
            candidate->name, what, reached, wanted, wanted - reached);
 }
 
@@ -91,7 +96,8 @@ int plans_check(const struct study_spec *spec, const struct shape *parent, struc
         struct error found = {0};
         char prefix[32];
         bool whole = spec->candidates[i].operators.count > 0;
-        for (int j = 0; j < spec->candidates[i].operators.count; j++) whole &= spec->candidates[i].operators.steps[j].op != NULL;
+        for (int j = 0; j < spec->candidates[i].operators.count; j++)
+            whole &= spec->candidates[i].operators.steps[j].op != NULL;
         if (!whole) continue;    /* refused already */
         if (growth_plan_init(&plan, parent, &spec->candidates[i].operators, &found)) {
             snprintf(prefix, sizeof prefix, "/candidates/%d", i);

@@ -18,7 +18,8 @@ static const struct binding SCHEDULE_BINDINGS[] = {
     {"decay_form", BIND_CHOICE, offsetof(struct training, schedule.decay_form)},
     {"minimum", BIND_DOUBLE, offsetof(struct training, schedule.minimum)},
 };
-_Static_assert(offsetof(struct optimizer_spec, beta2) == offsetof(struct optimizer_spec, beta1) + sizeof(double), "betas");
+_Static_assert(offsetof(struct optimizer_spec, beta2) == offsetof(struct optimizer_spec, beta1) + sizeof(double),
+               "betas");
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 const struct named NAMED_OPTIMIZER = {
@@ -76,7 +77,8 @@ static const struct table_row *row_of(const struct named *named, const cJSON *no
     struct shown shown = shown_text(name->valuestring);
     const char *nearest = name_nearest(name->valuestring, names, count);
     if (nearest)
-        refuse_member(error, place, "name", "unknown %s \"%s\"; did you mean \"%s\"?", named->what, shown.text, nearest);
+        refuse_member(error, place, "name", "unknown %s \"%s\"; did you mean \"%s\"?", named->what, shown.text,
+                      nearest);
     else
         refuse_member(error, place, "name", "unknown %s \"%s\"; use one of: %s", named->what, shown.text, available);
     return NULL;

@@ -20,7 +20,8 @@ static int refuse_operator(const char *name, const struct place *place, struct e
         snprintf(listed + length, sizeof listed - length, "%s%s", i ? ", " : "", rows[i]->name);
     }
     if (choice_index(name, LATER_OPERATORS) >= 0)
-        return refuse_member(error, place, "op", "the operator %s arrives in a later release; use one of: %s", name, listed);
+        return refuse_member(error, place, "op", "the operator %s arrives in a later release; use one of: %s", name,
+                             listed);
     struct shown shown = shown_text(name);
     const char *nearest = name_nearest(name, names, count < 64 ? count : 64);
     if (nearest)

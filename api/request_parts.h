@@ -36,7 +36,8 @@ bool named_is_bound(const struct named *named, const char *parameter);
 int operators_read(const cJSON *array, struct place *place, struct growth_list *list, struct error *error);
 int operators_check(const cJSON *array, struct place *place, struct error *error);
 
-/* Fills spec->training from a `training` object (NULL: all defaults) and checks it; mistakes are recorded at `place`. */
+/* Fills spec->training from a `training` object (NULL: all defaults) and checks it; mistakes are recorded at `place`.
+ */
 int training_resolve(const cJSON *node, const struct shape *shape, struct study_spec *spec, struct place *place,
                      struct error *error);
 /* Fills spec->candidates (names made, operators read). */

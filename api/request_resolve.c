@@ -15,15 +15,20 @@ static void training_cross_check(const struct training *training, const cJSON *n
     const cJSON *average = json_member(node, "average");
     unsigned long long steps = training->steps, warmup = schedule->warmup_steps, decay = schedule->decay_steps;
     if (training->context > shape->context)
-        refuse_member(error, place, "context", "context %d is longer than the checkpoint's %d positions; use at most %d",
-                      training->context, shape->context, shape->context);
+        refuse_member(error, place, "context",
+                      "context %d is longer than the checkpoint's %d positions; use at most %d", training->context,
+                      shape->context, shape->context);
     size_t outer = place_enter(place, "schedule");
     if (warmup > steps)
-        refuse_member(error, place, "warmup_steps", "warmup_steps %llu is longer than the %llu steps of the run; use at "
-                      "most %llu or raise training.steps", warmup, steps, steps);
+        refuse_member(error, place, "warmup_steps",
+                      "warmup_steps %llu is longer than the %llu steps of the run; use at "
+                      "most %llu or raise training.steps",
+                      warmup, steps, steps);
     else if (schedule->name == SCHEDULE_WSD && decay > steps - warmup)
-        refuse_member(error, place, "decay_steps", "decay_steps %llu and warmup_steps %llu together exceed the %llu steps "
-                      "of the run; use at most %llu or raise training.steps", decay, warmup, steps, steps - warmup);
+        refuse_member(error, place, "decay_steps",
+                      "decay_steps %llu and warmup_steps %llu together exceed the %llu steps "
+                      "of the run; use at most %llu or raise training.steps",
+                      decay, warmup, steps, steps - warmup);
     place_leave(place, outer);
     outer = place_enter(place, "average");
     if (json_member(average, "fraction") && training->average.kind != AVERAGE_WINDOW)

@@ -1,5 +1,5 @@
-/* Responses: structs -> bytes. Everything that users see of a study, in one place. Numbers that can be NaN become null; doubles
- * print shortest-round-trip (%.17g trimmed), so that identical results are identical text. */
+/* Responses: structs -> bytes. Everything that users see of a study, in one place. Numbers that can be NaN become
+ * null; doubles print shortest-round-trip (%.17g trimmed), so that identical results are identical text. */
 #ifndef API_RESPONSE_H
 #define API_RESPONSE_H
 
@@ -32,8 +32,10 @@ void response_study_line(struct buffer *out, const struct study_view *view);
 void response_curves_csv(struct buffer *out, const struct study *study);
 /* curves.json: the same + 32 fixed blocks of validation windows per point, integers of 1e-5 nats. */
 void response_curves_json(struct buffer *out, const struct study *study);
-/* plot.svg: all curves on a log step axis, transition marked, ranking as the legend; light and dark. `outcome` may be NULL. */
-void response_plot(struct buffer *out, const struct study *study, const struct study_outcome *outcome, const char *title);
+/* plot.svg: all curves on a log step axis, transition marked, ranking as the legend; light and dark. `outcome` may be
+ * NULL. */
+void response_plot(struct buffer *out, const struct study *study, const struct study_outcome *outcome,
+                   const char *title);
 /* Ranked table for a terminal of `columns` columns, and the few plain sentences (what step 0 would have picked, what
  * was picked, how sure). */
 void response_table(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns);

@@ -48,7 +48,8 @@ void response_curves_csv(struct buffer *out, const struct study *study)
 
 /* ---- JSON ---- */
 
-/* Mean losses of the fixed blocks: block b has windows floor(b W / B) up to floor((b + 1) W / B), as integers of 1e-5 nats. */
+/* Mean losses of the fixed blocks: block b has windows floor(b W / B) up to floor((b + 1) W / B), as integers of 1e-5
+ * nats. */
 static void write_blocks(struct buffer *out, const struct point *point, int windows)
 {
     int blocks = windows < CURVE_BLOCKS ? windows : CURVE_BLOCKS;

@@ -82,7 +82,8 @@ void write_ranking_row(struct buffer *out, const struct study_view *view, int ca
     member_number(out, &first, "seconds", facts ? facts->seconds : 0);
     if (facts && facts->same_as >= 0)
         member_text(out, &first, "same_as", spec_candidate_name(view->spec, facts->same_as));
-    if (facts && facts->state == CANDIDATE_DIVERGED) member_unsigned(out, &first, "diverged_step", facts->diverged_step);
+    if (facts && facts->state == CANDIDATE_DIVERGED)
+        member_unsigned(out, &first, "diverged_step", facts->diverged_step);
     if (facts && facts->reason[0]) member_text(out, &first, "reason", facts->reason);
     buffer_text(out, "}");
 }
@@ -111,7 +112,8 @@ void write_url_part(struct buffer *out, const char *text)
 {
     static const char hex[] = "0123456789ABCDEF";
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("._-~", *c);
+        bool plain =
+            (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("._-~", *c);
         char escaped[3] = {'%', hex[*c >> 4], hex[*c & 15]};
         buffer_append(out, plain ? (const char *)c : escaped, plain ? 1 : 3);
     }

@@ -22,8 +22,8 @@ void write_warnings(struct buffer *out, const struct study_view *view);
 /* Percent-encodes everything but letters, digits, '.', '_', '-', '~'. */
 void write_url_part(struct buffer *out, const char *text);
 
-/* By how much the candidate's list clones the width; NaN if it can't be told (no parent shape; or no memory, which shows in
- * out->failed). */
+/* By how much the candidate's list clones the width; NaN if it can't be told (no parent shape; or no memory, which
+ * shows in out->failed). */
 double candidate_width_factor(struct buffer *out, const struct study_view *view, int candidate);
 
 /* Characters of UTF-8 text; and `text` cut to `characters` of them (with "…" when cut). */

@@ -135,9 +135,11 @@ void response_candidate_card(struct buffer *out, const struct candidate_files *f
     card_head(out, view);
     buffer_text(out, "# ");
     markdown_text(out, candidate->name);
-    buffer_text(out, "\n\nA model that was made by growing a smaller one and training it for a short while, to compare ways of "
-                     "growing (landscape-aware growing, arXiv 2406.02469). It is a start for further training, not a finished "
-                     "model: it saw few tokens after growing, and nobody has judged what it writes.\n\n");
+    buffer_text(
+        out,
+        "\n\nA model that was made by growing a smaller one and training it for a short while, to compare ways of "
+        "growing (landscape-aware growing, arXiv 2406.02469). It is a start for further training, not a finished "
+        "model: it saw few tokens after growing, and nobody has judged what it writes.\n\n");
     card_table(out, files, outcome_row(view->outcome, files->candidate));
     buffer_text(out, "\n");
     card_verdict(out, files);
@@ -145,10 +147,12 @@ void response_candidate_card(struct buffer *out, const struct candidate_files *f
     markdown_text(out, spec->name);
     buffer_text(out, "\". Grown by:\n\n```json\n");
     growth_list_json(&candidate->operators, out);
-    buffer_format(out, "\n```\n\nTrained with %s at a rate of %g, batches of %d sequences of %d tokens, seed %llu. The "
-                  "weights here are %s. `lag_report.json` has every number; `optimizer.safetensors` has the raw iterate and "
-                  "the moments to go on from.\n",
-                  optimizer_rows(&(int){0})[spec->training.optimizer.name].name, spec->training.learning_rate,
-                  spec->training.batch, spec->training.context, (unsigned long long)spec->training.seed,
-                  spec->training.average.kind == AVERAGE_NONE ? "the raw ones" : "a running average over the last steps");
+    buffer_format(
+        out,
+        "\n```\n\nTrained with %s at a rate of %g, batches of %d sequences of %d tokens, seed %llu. The "
+        "weights here are %s. `lag_report.json` has every number; `optimizer.safetensors` has the raw iterate and "
+        "the moments to go on from.\n",
+        optimizer_rows(&(int){0})[spec->training.optimizer.name].name, spec->training.learning_rate,
+        spec->training.batch, spec->training.context, (unsigned long long)spec->training.seed,
+        spec->training.average.kind == AVERAGE_NONE ? "the raw ones" : "a running average over the last steps");
 }

@@ -47,8 +47,8 @@ static void write_plan_warnings(struct buffer *out, const struct growth_plan *pl
     buffer_text(out, "]");
 }
 
-static void write_candidate(struct buffer *out, const struct study_spec *spec, int index, const struct growth_plan *plan,
-                            int evaluations, struct estimate *sum)
+static void write_candidate(struct buffer *out, const struct study_spec *spec, int index,
+                            const struct growth_plan *plan, int evaluations, struct estimate *sum)
 {
     uint64_t bytes = trial_bytes(&plan->to, &spec->training);
     uint64_t scratch = scratch_bytes(kernels_cpu(), &plan->to, &spec->training);

@@ -61,8 +61,8 @@ struct route_row { const char *method, *path; bool is_public; int body; const ch
 const struct route_row *route_rows(void);
 
 /* 0 and *match; or 404 (no such path), 405 (path known, method not: `allow` gets the list "GET, DELETE"). HEAD is
- * answered wherever GET is. Percent-decoding is strict: bad escapes, %00 and %2F in a placeholder are 404. {file} takes the
- * rest of the path ("initial/model.safetensors"); empty parts and parts "." and ".." are 404. */
+ * answered wherever GET is. Percent-decoding is strict: bad escapes, %00 and %2F in a placeholder are 404. {file}
+ * takes the rest of the path ("initial/model.safetensors"); empty parts and parts "." and ".." are 404. */
 int route_find(const char *method, const char *path, struct route_match *match, char allow[128]);
 
 #endif

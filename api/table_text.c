@@ -17,17 +17,29 @@ static void cell_number(char cell[CELL_BYTES], const char *format, double value)
     else snprintf(cell, CELL_BYTES, format, value);
 }
 
-static void cell_rank(const struct row_facts *f, char cell[CELL_BYTES]) { snprintf(cell, CELL_BYTES, "%d", f->row->rank); }
+static void cell_rank(const struct row_facts *f, char cell[CELL_BYTES])
+{
+    snprintf(cell, CELL_BYTES, "%d", f->row->rank);
+}
 static void cell_tie(const struct row_facts *f, char cell[CELL_BYTES])
 {
     if (f->row->tie_group) snprintf(cell, CELL_BYTES, "%d", f->row->tie_group);
     else snprintf(cell, CELL_BYTES, "-");
 }
 static void cell_loss(const struct row_facts *f, char cell[CELL_BYTES]) { cell_number(cell, "%.4f", f->row->loss); }
-static void cell_margin(const struct row_facts *f, char cell[CELL_BYTES]) { cell_number(cell, "%+.4f", f->row->margin); }
-static void cell_error(const struct row_facts *f, char cell[CELL_BYTES]) { cell_number(cell, "%.4f", f->row->standard_error); }
+static void cell_margin(const struct row_facts *f, char cell[CELL_BYTES])
+{
+    cell_number(cell, "%+.4f", f->row->margin);
+}
+static void cell_error(const struct row_facts *f, char cell[CELL_BYTES])
+{
+    cell_number(cell, "%.4f", f->row->standard_error);
+}
 static void cell_best(const struct row_facts *f, char cell[CELL_BYTES]) { cell_number(cell, "%.2f", f->row->p_best); }
-static void cell_start(const struct row_facts *f, char cell[CELL_BYTES]) { cell_number(cell, "%.4f", f->row->loss_at_0); }
+static void cell_start(const struct row_facts *f, char cell[CELL_BYTES])
+{
+    cell_number(cell, "%.4f", f->row->loss_at_0);
+}
 static void cell_slope(const struct row_facts *f, char cell[CELL_BYTES]) { cell_number(cell, "%.3f", f->row->slope); }
 static void cell_final(const struct row_facts *f, char cell[CELL_BYTES])
 {
@@ -155,8 +167,10 @@ static void say_start(struct buffer *out, const struct study *study, const struc
              study->spec->candidates[start->candidate].name, start->loss_at_0, where);
     sentence(out, columns, text);
     if (!isfinite(outcome->rank_agreement_at_0)) return;
-    snprintf(text, sizeof text, "Rank correlation of that first order with the ranking at step %llu: %.2f (1 the same, -1 "
-             "turned over).", (unsigned long long)outcome->k, outcome->rank_agreement_at_0);
+    snprintf(text, sizeof text,
+             "Rank correlation of that first order with the ranking at step %llu: %.2f (1 the same, -1 "
+             "turned over).",
+             (unsigned long long)outcome->k, outcome->rank_agreement_at_0);
     sentence(out, columns, text);
 }
 
@@ -174,18 +188,22 @@ static void say_choice(struct buffer *out, const struct study *study, const stru
     char text[1024], sure[96] = "";
     int tied = tied_with_best(outcome);
     if (!name || !row) {
-        sentence(out, columns, "No candidate completed, so nothing was picked: lower training.learning_rate and try again.");
+        sentence(out, columns,
+                 "No candidate completed, so nothing was picked: lower training.learning_rate and try again.");
         return;
     }
-    if (isfinite(row->p_best)) snprintf(sure, sizeof sure, ", with probability %.2f the best of all at this step", row->p_best);
+    if (isfinite(row->p_best))
+        snprintf(sure, sizeof sure, ", with probability %.2f the best of all at this step", row->p_best);
     snprintf(text, sizeof text, "Picked at step %llu: %s%s. %s", (unsigned long long)outcome->k, name, sure,
              outcome->choice_reason);
     sentence(out, columns, text);
     if (tied > 1)
-        snprintf(text, sizeof text, "%d candidates are in tie group 1: at confidence %.2f none of them is worse than the best.",
-                 tied, study->spec->selection.confidence);
+        snprintf(text, sizeof text,
+                 "%d candidates are in tie group 1: at confidence %.2f none of them is worse than the best.", tied,
+                 study->spec->selection.confidence);
     else
-        snprintf(text, sizeof text, "It is alone in tie group 1: at confidence %.2f every other completed candidate is worse.",
+        snprintf(text, sizeof text,
+                 "It is alone in tie group 1: at confidence %.2f every other completed candidate is worse.",
                  study->spec->selection.confidence);
     if (outcome->ranking.completed > 1) sentence(out, columns, text);
 }

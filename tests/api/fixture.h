@@ -29,7 +29,8 @@ static inline struct request_facts parent_facts(void)
 }
 
 static const char DEMO_REQUEST[] =
-    "{\"name\": \"small to medium\", \"checkpoint\": \"ckpt_1\", \"data\": {\"train\": \"data_1\", \"valid\": \"data_2\"},\n"
+    "{\"name\": \"small to medium\", \"checkpoint\": \"ckpt_1\", \"data\": {\"train\": \"data_1\", \"valid\": "
+    "\"data_2\"},\n"
     " \"candidates\": [\n"
     "  {\"name\": \"stack\", \"operators\": [{\"op\": \"stack\", \"layers\": 6}]},\n"
     "  {\"name\": \"interleave\", \"operators\": [{\"op\": \"interleave\", \"layers\": 6}]},\n"
@@ -87,8 +88,14 @@ static inline void fill_curve(struct study *study, int candidate, uint64_t last)
         float losses[FIXTURE_WINDOWS];
         double loss = curve_loss(candidate, (double)step);
         for (int i = 0; i < FIXTURE_WINDOWS; i++) losses[i] = (float)(loss + 0.1 * sin(i));
-        struct point point = {.step = step, .tokens = step * 768, .flops = (double)step * 768 * 1.5e6, .loss = loss,
-                              .standard_error = 0.011, .raw_loss = loss + 0.01, .learning_rate = 1e-3, .losses = losses};
+        struct point point = {.step = step,
+                              .tokens = step * 768,
+                              .flops = (double)step * 768 * 1.5e6,
+                              .loss = loss,
+                              .standard_error = 0.011,
+                              .raw_loss = loss + 0.01,
+                              .learning_rate = 1e-3,
+                              .losses = losses};
         struct error error = {0};
         assert_ok(curve_append(&study->candidates[candidate].curve, &point, &error), &error);
         study->candidates[candidate].step = step;

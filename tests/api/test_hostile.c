@@ -5,7 +5,8 @@
 static const char SMALL[] =
     "{\"checkpoint\": \"c\", \"data\": {\"train\": \"t\"}, \"candidates\": [{\"operators\": [{\"op\": \"layer_map\", "
     "\"map\": [0, 1, 2, null]}]}, {\"name\": \"w\", \"operators\": [{\"op\": \"hyperclone\", \"width\": 128}, "
-    "{\"op\": \"identity\", \"layers\": 5, \"placement\": [1, 3]}]}], \"training\": {\"optimizer\": {\"betas\": [0.9, 0.99]}, "
+    "{\"op\": \"identity\", \"layers\": 5, \"placement\": [1, 3]}]}], \"training\": {\"optimizer\": {\"betas\": "
+    "[0.9, 0.99]}, "
     "\"schedule\": {\"name\": \"wsd\", \"decay_steps\": 10}}, \"selection\": {\"k\": \"auto\"}}";
 
 /* Refused with a reason, or accepted; then everything is given back. */
@@ -104,8 +105,14 @@ static void write_study(struct buffer *out, const struct finished *f)
     response_study(out, &view);
 }
 static void write_echo(struct buffer *out, const struct finished *f) { request_echo(&f->spec, out); }
-static void write_plot(struct buffer *out, const struct finished *f) { response_plot(out, &f->study, &f->outcome, "x"); }
-static void write_table(struct buffer *out, const struct finished *f) { response_table(out, &f->study, &f->outcome, 80); }
+static void write_plot(struct buffer *out, const struct finished *f)
+{
+    response_plot(out, &f->study, &f->outcome, "x");
+}
+static void write_table(struct buffer *out, const struct finished *f)
+{
+    response_table(out, &f->study, &f->outcome, 80);
+}
 static void write_csv(struct buffer *out, const struct finished *f) { response_curves_csv(out, &f->study); }
 static void write_curves(struct buffer *out, const struct finished *f) { response_curves_json(out, &f->study); }
 static void write_operators(struct buffer *out, const struct finished *f)

@@ -176,8 +176,10 @@ static void sixty_four_candidates_stay_apart(void **state)
     buffer_init(&request);
     buffer_text(&request, "{\"checkpoint\": \"c\", \"data\": {\"train\": \"t\"}, \"candidates\": [");
     for (int i = 0; i < 64; i++)
-        buffer_format(&request, "%s{\"name\": \"a rather long candidate name number %d\", \"operators\": [{\"op\": \"stack\", "
-                      "\"layers\": 6}]}", i ? ", " : "", i);
+        buffer_format(&request,
+                      "%s{\"name\": \"a rather long candidate name number %d\", \"operators\": [{\"op\": \"stack\", "
+                      "\"layers\": 6}]}",
+                      i ? ", " : "", i);
     buffer_text(&request, "]}");
     finished_init(&f, request.data);
     buffer_init(&out);
@@ -258,7 +260,8 @@ static void table_says_what_step_0_would_have_picked(void **state)
     finished_fini(&f);
 }
 
-TEST_MAIN(cmocka_unit_test(plot_of_a_finished_study_shows_everything), cmocka_unit_test(no_curve_reaches_into_the_legend),
+TEST_MAIN(cmocka_unit_test(plot_of_a_finished_study_shows_everything),
+          cmocka_unit_test(no_curve_reaches_into_the_legend),
           cmocka_unit_test(plot_survives_spikes_nan_and_missing_points),
           cmocka_unit_test(sixty_four_candidates_stay_apart), cmocka_unit_test(table_keeps_within_the_columns),
           cmocka_unit_test(table_says_what_step_0_would_have_picked))

@@ -27,7 +27,8 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
     assert_int_equal(recipe.data.format, CORPUS_BYTES);
     const struct training *a = &f.spec.training, *b = &recipe.training;
     assert_true(a->batch == b->batch && a->context == b->context && a->steps == b->steps && a->seed == b->seed);
-    assert_true(a->learning_rate == b->learning_rate && a->clip == b->clip && a->width_rate_scaled == b->width_rate_scaled);
+    assert_true(a->learning_rate == b->learning_rate && a->clip == b->clip
+                && a->width_rate_scaled == b->width_rate_scaled);
     assert_true(a->optimizer.beta1 == b->optimizer.beta1 && a->optimizer.weight_decay == b->optimizer.weight_decay);
     assert_true(b->schedule.name == SCHEDULE_WSD && b->schedule.decay_steps == 900 && b->schedule.minimum == 0.05
                 && b->schedule.decay_form == DECAY_EXPONENTIAL && b->schedule.warmup_steps == 7);
@@ -40,7 +41,8 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
 static void width_clones_scale_the_hidden_rates(void **state)
 {
     (void)state;
-    static const char request[] = "{\"checkpoint\": \"c\", \"data\": {\"train\": \"t\"}, \"candidates\": [{\"name\": \"wide\", "
+    static const char request[] =
+        "{\"checkpoint\": \"c\", \"data\": {\"train\": \"t\"}, \"candidates\": [{\"name\": \"wide\", "
         "\"operators\": [{\"op\": \"hyperclone\", \"width\": 128}]}]%s}";
     static const char *const endings[] = {"", ", \"training\": {\"width_learning_rate\": \"given\"}"};
     for (int given = 0; given < 2; given++) {
@@ -81,18 +83,25 @@ static void there_is_no_recipe_without_a_choice(void **state)
 static void wrong_recipes_are_refused(void **state)
 {
     (void)state;
-    static const struct { const char *text, *pointer; enum error_code code; } cases[] = {
-        {"{}", "/format", ERROR_INVALID}, {"[]", "", ERROR_INVALID}, {"{", NULL, ERROR_SYNTAX},
-        {"{\"format\": 2, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}}", "/format",
+    static const struct { const char *text, *pointer; enum error_code code;
+    } cases[] = {
+        {"{}", "/format", ERROR_INVALID},
+        {"[]", "", ERROR_INVALID},
+        {"{", NULL, ERROR_SYNTAX},
+        {"{\"format\": 2, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}}",
+         "/format", ERROR_INVALID},
+        {"{\"format\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}}", "/step",
          ERROR_INVALID},
-        {"{\"format\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}}", "/step", ERROR_INVALID},
-        {"{\"format\": 1, \"step\": -1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}}", "/step",
+        {"{\"format\": 1, \"step\": -1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}}",
+         "/step", ERROR_INVALID},
+        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1}", "/data",
          ERROR_INVALID},
-        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1}", "/data", ERROR_INVALID},
-        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, \"rate\": 1}",
+        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, "
+         "\"rate\": 1}",
          "/rate", ERROR_INVALID},
         {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, "
-         "\"learning_rate_scale\": 0}", "/learning_rate_scale", ERROR_INVALID},
+         "\"learning_rate_scale\": 0}",
+         "/learning_rate_scale", ERROR_INVALID},
     };
     struct shape shape = parent_shape();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -39,8 +39,9 @@ static const char *text_at(const cJSON *object, const char *name)
 static void finished_study_has_the_contracts_fields_in_order(void **state)
 {
     (void)state;
-    static const char *const members[] = {"id", "name", "state", "status", "k", "request", "transition", "choice", "ranking",
-                                          "rank_agreement", "cost", "recipe", "warnings"};
+    static const char *const members[] = {"id",      "name",       "state",   "status",  "k",
+                                          "request", "transition", "choice",  "ranking", "rank_agreement",
+                                          "cost",    "recipe",     "warnings"};
     static const char *const row_members[] = {"rank", "candidate", "state", "tie_group", "score", "loss", "margin",
         "standard_error", "p_best", "slope", "predicted_final_loss", "loss_at_0", "loss_at_transition", "preservation",
         "stability_ratio", "parameters", "flops_per_token", "flops_spent", "seconds"};
@@ -168,10 +169,19 @@ static void study_that_has_not_run_lists_pending_candidates(void **state)
 static void numbers_print_shortest_and_read_back_the_same(void **state)
 {
     (void)state;
-    static const struct { double value; const char *text; } cases[] = {
-        {0, "0"}, {-0.0, "0"}, {0.1, "0.1"}, {1e-8, "1e-08"}, {659, "659"}, {1.0 / 3, "0.3333333333333333"}, {-2.5, "-2.5"},
-        {123456789012345.0, "123456789012345"}, {1.7976931348623157e308, "1.7976931348623157e+308"}, {NAN, "null"},
-        {INFINITY, "null"}, {5e-324, "4.94065645841247e-324"}};
+    static const struct { double value; const char *text;
+    } cases[] = {{0, "0"},
+                 {-0.0, "0"},
+                 {0.1, "0.1"},
+                 {1e-8, "1e-08"},
+                 {659, "659"},
+                 {1.0 / 3, "0.3333333333333333"},
+                 {-2.5, "-2.5"},
+                 {123456789012345.0, "123456789012345"},
+                 {1.7976931348623157e308, "1.7976931348623157e+308"},
+                 {NAN, "null"},
+                 {INFINITY, "null"},
+                 {5e-324, "4.94065645841247e-324"}};
     char text[NUMBER_BYTES];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         number_text(cases[i].value, text);
@@ -199,7 +209,8 @@ static void curves_csv_has_one_line_per_point(void **state)
     response_curves_csv(&out, &f.study);
     for (const char *c = out.data; *c; c++) lines += *c == '\n';
     assert_int_equal(lines, points + 1);
-    static const char head[] = "candidate,seed,step,tokens,flops,loss,standard_error,raw_loss,learning_rate\nstack,1,0,0,0,2.81";
+    static const char head[] =
+        "candidate,seed,step,tokens,flops,loss,standard_error,raw_loss,learning_rate\nstack,1,0,0,0,2.81";
     assert_memory_equal(out.data, head, sizeof head - 1);
     assert_contains(out.data, ",0.011,,0.001\n");    /* a missing number is an empty field */
     assert_contains(out.data, "\nmiddle by one,1,4,3072,");
@@ -232,7 +243,8 @@ static void curves_json_has_blocks_of_integers(void **state)
     const cJSON *blocks = json_member(cJSON_GetArrayItem(points, 0), "blocks");
     assert_int_equal(cJSON_GetArraySize(blocks), 32);
     /* 40 windows in 32 blocks: block 3 has windows 3 and 4, block 31 has 38 and 39 */
-    assert_true(cJSON_GetArrayItem(blocks, 0)->valuedouble == 0 && cJSON_GetArrayItem(blocks, 3)->valuedouble == 350000);
+    assert_true(cJSON_GetArrayItem(blocks, 0)->valuedouble == 0
+                && cJSON_GetArrayItem(blocks, 3)->valuedouble == 350000);
     assert_true(cJSON_GetArrayItem(blocks, 31)->valuedouble == 3850000);
     assert_true(cJSON_IsNull(cJSON_GetArrayItem(json_member(cJSON_GetArrayItem(points, 1), "blocks"), 0)));
     cJSON_Delete(tree);
@@ -279,8 +291,13 @@ static void events_are_json_objects(void **state)
     struct finished f;
     struct buffer out;
     finished_init(&f, DEMO_REQUEST);
-    struct decision decision = {.kind = DECISION_CONTINUE, .step = 230, .agreement = NAN, .best_now = 6, .best_predicted = -1,
-                                .knees_passed = true, .reason = "agreement is \"low\""};
+    struct decision decision = {.kind = DECISION_CONTINUE,
+                                .step = 230,
+                                .agreement = NAN,
+                                .best_now = 6,
+                                .best_predicted = -1,
+                                .knees_passed = true,
+                                .reason = "agreement is \"low\""};
     buffer_init(&out);
     response_event_decision(&out, &f.study, &decision);
     cJSON *tree = read_back(&out);
@@ -311,7 +328,8 @@ static void report_holds_what_the_loader_and_eval_read(void **state)
     struct buffer out;
     finished_init(&f, DEMO_REQUEST);
     struct study_view view = finished_view(&f);
-    struct candidate_files files = {.view = &view, .candidate = 6, .step = 659, .tokens_seen = 507112, .data_cursor = 659};
+    struct candidate_files files = {
+        .view = &view, .candidate = 6, .step = 659, .tokens_seen = 507112, .data_cursor = 659};
     buffer_init(&out);
     response_candidate_report(&out, &files);
     cJSON *tree = read_back(&out);
@@ -341,7 +359,8 @@ static void card_escapes_names_and_says_which_model_was_chosen(void **state)
     struct candidate_files files = {.view = &view, .candidate = 0, .step = 659, .tokens_seen = 1, .data_cursor = 659};
     buffer_init(&out);
     response_candidate_card(&out, &files);
-    static const char head[] = "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lag\n- model-growth\n- gpt2\n---\n";
+    static const char head[] =
+        "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lag\n- model-growth\n- gpt2\n---\n";
     assert_memory_equal(out.data, head, sizeof head - 1);
     assert_contains(out.data, "\\*x\\* \\<script\\>");
     assert_contains(out.data, "The study chose this model");
@@ -383,10 +402,12 @@ static void dry_run_shows_maps_and_costs(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test(finished_study_has_the_contracts_fields_in_order),
-          cmocka_unit_test(request_in_the_response_is_the_echo), cmocka_unit_test(numbers_that_are_not_there_are_null),
+          cmocka_unit_test(request_in_the_response_is_the_echo),
+          cmocka_unit_test(numbers_that_are_not_there_are_null),
           cmocka_unit_test(study_that_has_not_run_lists_pending_candidates),
           cmocka_unit_test(numbers_print_shortest_and_read_back_the_same),
           cmocka_unit_test(curves_csv_has_one_line_per_point), cmocka_unit_test(curves_json_has_blocks_of_integers),
           cmocka_unit_test(problem_has_every_member), cmocka_unit_test(events_are_json_objects),
           cmocka_unit_test(report_holds_what_the_loader_and_eval_read),
-          cmocka_unit_test(card_escapes_names_and_says_which_model_was_chosen), cmocka_unit_test(dry_run_shows_maps_and_costs))
+          cmocka_unit_test(card_escapes_names_and_says_which_model_was_chosen),
+          cmocka_unit_test(dry_run_shows_maps_and_costs))

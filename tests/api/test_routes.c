@@ -107,6 +107,7 @@ static void head_is_answered_wherever_get_is(void **state)
     assert_int_equal(find("HEAD", "/v1/studies/s/cancel", &match, allow), 405);
 }
 
-TEST_MAIN(cmocka_unit_test(every_row_is_found_by_its_own_path), cmocka_unit_test(arguments_are_percent_decoded_in_order),
-          cmocka_unit_test(initial_weights_lie_below_files), cmocka_unit_test(unknown_paths_are_404),
-          cmocka_unit_test(other_methods_are_405_with_allow), cmocka_unit_test(head_is_answered_wherever_get_is))
+TEST_MAIN(cmocka_unit_test(every_row_is_found_by_its_own_path),
+          cmocka_unit_test(arguments_are_percent_decoded_in_order), cmocka_unit_test(initial_weights_lie_below_files),
+          cmocka_unit_test(unknown_paths_are_404), cmocka_unit_test(other_methods_are_405_with_allow),
+          cmocka_unit_test(head_is_answered_wherever_get_is))

@@ -103,7 +103,8 @@ static void text_tables_keep_within_the_columns(void **state)
     buffer_init(&out);
     response_operators_text(&out, 100);
     int count;
-    for (int i = 0; i < (growth_operators(&count), count); i++) assert_contains(out.data, growth_operators(&count)[i]->name);
+    for (int i = 0; i < (growth_operators(&count), count); i++)
+        assert_contains(out.data, growth_operators(&count)[i]->name);
     buffer_fini(&out);
 }
 
