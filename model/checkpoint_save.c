@@ -8,6 +8,7 @@
 static const char *const companions[] = {
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
     "added_tokens.json", "generation_config.json", "spiece.model", "vocab.txt",
+    "chat_template.jinja",
 };
 
 static int copy_companions(const struct checkpoint *checkpoint, const char *directory, struct error *error)

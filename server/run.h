@@ -104,7 +104,7 @@ struct run {
     bool ending;
 };
 
-/* run.c: life */
+/* run.c: life; run_trouble.c: trouble and stopping */
 struct run *run_new(struct service *service, struct study_row *row, struct error *error);     /* takes the row's strings */
 void run_free(struct run *run);
 void run_load(struct run *run);                    /* submits the load job */
@@ -114,6 +114,7 @@ bool run_is_idle(const struct run *run);           /* no job, slice, save or com
 void run_trouble(struct run *run, const struct error *error);
 void run_tell_waiters(struct run *run, const struct error *error);
 void run_stop(struct run *run, enum run_intent intent);        /* cancel or drain: stops slices, saves, then run_stopped */
+void run_advance_stopping(struct run *run);        /* the same for one that is stopping */
 void run_advance(struct run *run);                 /* next phase if the present one is complete; called by the pump */
 int run_refresh_outcome(struct run *run);          /* outcome as it stands now */
 void run_view(struct run *run, struct study_view *view);
@@ -135,6 +136,7 @@ int seat_buffers(struct seat *seat, struct error *error);
 
 /* run_save.c */
 void seat_save(struct seat *seat, const struct point *point);   /* point NULL: only the trial */
+void seat_save_again(struct seat *seat);                        /* one that waits */
 int seat_trial_path(const struct run *run, int candidate, char path[FILE_PATH_BYTES], struct error *error);
 
 /* run_record.c: what becomes durable */
@@ -143,6 +145,7 @@ void run_add_point(struct changes *changes, struct run *run, int candidate, cons
 void run_record_decisions(struct run *run);                                      /* decides what can be decided */
 void run_record_state(struct run *run, enum study_state_name state, const char *reason);
 void run_record_candidate(struct run *run, int candidate);
+void run_event_identity(const struct run *run, char identity[64]);              /* of a `state` event */
 void run_record_pause(struct run *run);                                          /* if the store takes it */
 void run_forget_points(struct run *run, int candidate, uint64_t from);           /* then starts over from the store */
 

@@ -95,6 +95,7 @@ static void stop_again(struct run *run, const struct error *error)
         return;
     }
     run->ending = false;
+    run->row.state = run->row.started_ms ? STUDY_RUNNING : STUDY_QUEUED;
     run->retry_ns = service_now(run->service) + retry_delay_ns(run);
     run->retries++;
 }

@@ -4,6 +4,7 @@
 #include <libgen.h>
 #include <string.h>
 
+#include "api/json.h"
 #include "api/recipe.h"
 #include "api/request.h"
 #include "api/settings.h"
@@ -301,10 +302,13 @@ static void write_report(const struct training_run *run, struct loss_summary sum
                   (unsigned long long)provenance->step, (unsigned long long)provenance->tokens_seen,
                   (unsigned long long)provenance->data_cursor, (unsigned long long)provenance->seed);
     buffer_format(out, "\"data\":{\"format\":\"%s\",\"objective\":\"causal\",\"sampler\":\"%s\",\"context\":%d,"
-                  "\"valid_tokens\":%llu,\"seed\":%llu},\"loss\":%.9g,\"standard_error\":%.9g}\n",
+                  "\"valid_tokens\":%llu,\"seed\":%llu},\"loss\":",
                   corpus_format_name(run->train.format), sampler_name(run->data.sampler), run->training.context,
-                  (unsigned long long)run->valid_tokens, (unsigned long long)run->training.seed, summary.mean,
-                  summary.standard_error);
+                  (unsigned long long)run->valid_tokens, (unsigned long long)run->training.seed);
+    json_number(out, summary.mean);
+    buffer_text(out, ",\"standard_error\":");
+    json_number(out, summary.standard_error);      /* of one window: null */
+    buffer_text(out, "}\n");
 }
 
 int training_run_save(struct training_run *run, const char *directory, struct loss_summary summary, struct error *error)
