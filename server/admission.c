@@ -11,6 +11,8 @@
 
 struct admission {
     struct service *service;
+    struct admission *next;                    /* in service->committing */
+    struct admission *followers;               /* equal ones that came while this one is committed */
     struct pool_job job;
     struct journal_entry entry;
     bool dry_run, by_content;
@@ -95,6 +97,11 @@ static int study_need(const struct service *service, const struct study_spec *sp
     return 0;
 }
 
+static double mebibytes(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
 static int check_need(const struct service *service, const struct study_spec *spec, const struct shape *parent,
                       struct error *error)
 {
@@ -105,14 +112,12 @@ static int check_need(const struct service *service, const struct study_spec *sp
         || file_free_bytes(service->store.directory, &free_bytes, error))
         return (int)error->code;
     if (need.memory > service->options.memory_bytes)
-        return error_set_at(error, ERROR_INVALID, "/candidates", "training needs %llu MiB with one trial per worker, the "
-                            "limit is %llu MiB; raise --memory, lower --workers or training.batch, or grow less",
-                            (unsigned long long)(need.memory >> 20),
-                            (unsigned long long)(service->options.memory_bytes >> 20));
+        return error_set_at(error, ERROR_INVALID, "/candidates", "training needs %.2f MiB with one trial per worker, the "
+                            "limit is %.2f MiB; raise --memory, lower --workers or training.batch, or grow less",
+                            mebibytes(need.memory), mebibytes(service->options.memory_bytes));
     if (need.disk > free_bytes)
-        return error_set(error, ERROR_DISK_FULL, "the study may write %llu MiB, the store's disk has %llu MiB free; free "
-                         "some space or send fewer candidates", (unsigned long long)(need.disk >> 20),
-                         (unsigned long long)(free_bytes >> 20));
+        return error_set(error, ERROR_DISK_FULL, "the study may write %.2f MiB, the store's disk has %.2f MiB free; free "
+                         "some space or send fewer candidates", mebibytes(need.disk), mebibytes(free_bytes));
     return 0;
 }
 
@@ -201,13 +206,31 @@ static void answer(struct admission *admission)
     admission_free(admission);
 }
 
+static void settle(struct admission *admission);
+
+/* Those that waited look again: what they ask for is stored now, or is theirs to store. */
+static void commit_over(struct admission *admission)
+{
+    struct admission **link = &admission->service->committing, *follower = admission->followers, *next;
+
+    while (*link != admission)
+        link = &(*link)->next;
+    *link = admission->next;
+    admission->followers = NULL;
+    for (; follower; follower = next) {
+        next = follower->next;
+        settle(follower);
+    }
+}
+
 static void admitted(struct journal_entry *entry, const struct error *error)
 {
     struct admission *admission = entry->owner;
 
     admission->error = *error;
+    commit_over(admission);
     if (!error->code)
-        service_start_run(admission->service, admission->id, false, &admission->error);
+        service_begin_run(admission->service, admission->id, false, &admission->error);
     answer(admission);
 }
 
@@ -236,6 +259,8 @@ static void commit_admission(struct admission *admission)
     struct service *service = admission->service;
     struct buffer event;
 
+    admission->next = service->committing;
+    service->committing = admission;
     service_new_id(service, "study_", admission->id);
     memcpy(admission->row.id, admission->id, sizeof admission->row.id);
     admission->row.created_ms = service_wall(service);
@@ -254,16 +279,40 @@ static void commit_admission(struct admission *admission)
     journal_append(&service->journal, entry);
 }
 
+/* The admission under way that this one has to wait for: of the same key, or the same study where that counts. */
+static struct admission *find_leader(const struct admission *admission)
+{
+    for (struct admission *other = admission->service->committing; other; other = other->next)
+        if ((admission->key && other->key && strcmp(admission->key, other->key) == 0)
+            || (admission->by_content && strcmp(admission->row.content, other->row.content) == 0))
+            return other;
+    return NULL;
+}
+
+static void settle(struct admission *admission)
+{
+    struct admission *leader = find_leader(admission);
+
+    if (leader) {
+        admission->next = leader->followers;
+        leader->followers = admission;
+    } else if (find_existing(admission)) {
+        answer(admission);
+    } else {
+        commit_admission(admission);
+    }
+}
+
 static void admission_done(struct pool_job *job, bool cancelled)
 {
     struct admission *admission = job->owner;
 
     if (cancelled)
         error_set(&admission->error, ERROR_UNAVAILABLE, "the server is stopping; send the study again later");
-    if (admission->error.code || admission->dry_run || find_existing(admission))
+    if (admission->error.code || admission->dry_run)
         answer(admission);
     else
-        commit_admission(admission);
+        settle(admission);
 }
 
 static struct admission *admission_new(struct service *service, const char *body, size_t length)

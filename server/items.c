@@ -77,6 +77,7 @@ int item_accept_checkpoint(struct item *item, const struct store *store, const c
         && store_path(store, path, error, "checkpoints/%s", item->id) == 0)
         move_in(item, directory, path, error);
     if (error->code) {
+        error_shorten(error, directory, "upload");
         (void)file_remove_tree(directory, &ignored);
         item->kind = NULL;
     }
@@ -104,6 +105,7 @@ int item_accept_dataset(struct item *item, const struct store *store, const char
         }
     }
     if (error->code) {
+        error_shorten(error, file, "upload");
         (void)file_remove(file, &ignored);
         item->kind = NULL;
     }

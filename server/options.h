@@ -42,7 +42,7 @@ enum command {
     X(OPTION_CHECKPOINT, "checkpoint", 't', "DIR", NULL, ON(GROW) | ON(TRAIN) | ON(EVAL) | ON(LOGITS),                \
       "the model, a Hugging Face directory; its optimizer.safetensors, if there, is used")                            \
     X(OPTION_OPERATORS, "operators", 't', "JSON", NULL, ON(GROW),                                                     \
-      "a list, as '[{\"op\": \"stack\", \"layers\": 12}]', or a file that holds one; see `lag operators`")              \
+      "a list, as [{\"op\": \"stack\", \"layers\": 12}], or a file with one; `lag operators` shows them")               \
     X(OPTION_MOMENTS, "moments", 't', "POLICY", "reset", ON(GROW),                                                    \
       "optimizer state of the grown model: reset, carry or old_only")                                                 \
     X(OPTION_CHECK, "check", 'f', NULL, NULL, ON(GROW), "measure how well the function is preserved")                 \
@@ -69,7 +69,7 @@ enum command {
     X(OPTION_VALID_TOKENS, "valid-tokens", 'n', "N", NULL, ON(TRAIN) | ON(EVAL),                                      \
       "size of the validation set; without it that of the checkpoint's report (eval), else 100000")                   \
     X(OPTION_TOKENS, "tokens", 't', "FILE", NULL, ON(LOGITS),                                                         \
-      "safetensors file with input_ids (B, T), I64, and attention_mask if there is padding")                          \
+      "safetensors file with the tensor input_ids (B, T), I64")                                                       \
     X(OPTION_LOG, "log", 't', "FILE", NULL, ON(TRAIN), "write one JSON line per evaluation to it")                    \
     X(OPTION_LOG_EVERY, "log-every", 'n', "N", NULL, ON(TRAIN), "one line more every N steps")                        \
     X(OPTION_OUT, "out", 't', "PATH", NULL, ON(RUN) | ON(GROW) | ON(TRAIN) | ON(LOGITS),                              \
@@ -103,6 +103,18 @@ struct command_row {
 const struct command_row *command_rows(void);
 
 const char *option_flag(enum option option);
+/* The flag's twin in the environment: "data-root" -> "LAG_DATA_ROOT". */
+enum { OPTION_VARIABLE_BYTES = 64 };
+void option_variable(enum option option, char name[OPTION_VARIABLE_BYTES]);
+/* The whole row, for the documents. */
+struct option_row {
+    const char *flag;
+    char kind;
+    const char *word, *fallback;
+    unsigned commands;             /* bit per enum command */
+    const char *help;
+};
+const struct option_row *options_rows(void);
 
 /* Parses argv[1…]. ERROR_INVALID with what would be right. */
 int options_parse(struct options *options, int count, char **arguments, struct error *error);

@@ -112,7 +112,6 @@ bool run_is_idle(const struct run *run);           /* no job, slice, save or com
 /* Trouble: what may pass (memory, disk, I/O) puts the study back to queued with the reason, to be tried again; anything
  * else fails it for good (resumable by hand). A study that is stopping already only stops. */
 void run_trouble(struct run *run, const struct error *error);
-void run_tell_waiters(struct run *run, const struct error *error);
 void run_stop(struct run *run, enum run_intent intent);        /* cancel or drain: stops slices, saves, then run_stopped */
 void run_advance_stopping(struct run *run);        /* the same for one that is stopping */
 void run_advance(struct run *run);                 /* next phase if the present one is complete; called by the pump */

@@ -190,15 +190,6 @@ static void cleanup_done(struct pool_job *job, bool cancelled)
     service_run_remove(run->service, run);
 }
 
-/* A cancel came while the end was being written: too late. */
-static void tell_too_late(struct run *run)
-{
-    struct error error = { 0 };
-
-    error_set(&error, ERROR_CONFLICT, "study %s ended before it could be cancelled; GET it for its result", run->row.id);
-    run_tell_waiters(run, &error);
-}
-
 static void commit_done(struct journal_entry *entry, const struct error *error)
 {
     struct run *run = entry->owner;
@@ -213,7 +204,6 @@ static void commit_done(struct journal_entry *entry, const struct error *error)
         service_pump_soon(run->service);
         return;
     }
-    tell_too_late(run);
     service_notify(run->service, run->row.id);
     run->job = (struct pool_job){ .lane = POOL_SERVICE, .run = cleanup_run, .done = cleanup_done, .owner = run };
     run->job_running = true;
@@ -302,6 +292,7 @@ void run_finish(struct run *run)
         return;
     }
     memory_free(run->recipe);
+    run->recipe = NULL;
     buffer_init(&recipe);
     if (run->outcome.choice >= 0)
         response_recipe(&recipe, &view);

@@ -68,7 +68,7 @@ void run_stop(struct run *run, enum run_intent intent)
     service_pump_soon(run->service);
 }
 
-void run_tell_waiters(struct run *run, const struct error *error)
+static void tell_waiters(struct run *run, const struct error *error)
 {
     struct service_waiter *waiter = run->waiters, *next;
 
@@ -89,7 +89,7 @@ static void stop_again(struct run *run, const struct error *error)
     struct log_fields fields = { .study = run->row.id, .error = error };
 
     log_write(LOG_ERROR, &fields, "the study's state could not be written");
-    run_tell_waiters(run, error);
+    tell_waiters(run, error);
     if (run->intent == INTENT_DRAIN || run->service->draining) {
         service_run_remove(run->service, run);
         return;
@@ -110,7 +110,7 @@ static void stopped_done(struct journal_entry *entry, const struct error *error)
     if (error->code) {
         stop_again(run, error);
     } else {
-        run_tell_waiters(run, error);
+        tell_waiters(run, error);
         service_run_remove(service, run);
     }
     service_pump_soon(service);

@@ -47,6 +47,9 @@ void service_ready_verbose(struct service *service, struct buffer *out);
 /* Stops lending slices, saves what runs; `done` when everything is on disk. Studies stay `running`/`queued` in the store and go on at
  * the next start. */
 void service_drain(struct service *service, void (*done)(void *context), void *context);
+/* Whether the study is in memory: being worked on, or not yet out of our hands. Once it is not, its row is all there is. */
+bool service_works_on(struct service *service, const char *id);
+/* Saves what still runs (as service_drain), running the loop until nothing is under way. Not from a callback of the loop. */
 void service_close(struct service *service);
 
 /* ---- uploads: the HTTP room wrote the files below service_upload_directory(); accepting verifies, hashes, moves, commits */
@@ -82,6 +85,9 @@ int service_delete(struct service *service, const char *kind, const char *id, se
 /* ---- reading: at once, from memory or by a short query. ERROR_NOT_FOUND. */
 int service_study_json(struct service *service, const char *id, struct buffer *out, bool *ended, struct error *error);
 int service_study_state(struct service *service, const char *id, enum study_state_name *state, struct error *error);
+/* As stored. */
+int service_study_reason(struct service *service, const char *id, enum study_state_name *state, char reason[512],
+                         struct error *error);
 int service_list(struct service *service, const char *kind, const char *state, int limit, const char *after,
                  struct buffer *out, struct error *error);          /* {"items": […], "next": …} */
 int service_show(struct service *service, const char *kind, const char *id, struct buffer *out, struct error *error);

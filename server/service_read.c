@@ -8,15 +8,20 @@
 
 /* ---- studies */
 
-/* A study that was never worked on in this process, or failed before it could be: its row says what there is. */
-static void row_json(struct buffer *out, const struct study_row *row)
+bool service_works_on(struct service *service, const char *id)
+{
+    return service_run_find(service, id) != NULL;
+}
+
+/* A study that is not loaded yet, or failed before it could be: its row says what there is. */
+static void row_json(struct buffer *out, const struct study_row *row, const struct run *run)
 {
     buffer_text(out, "{\"id\":");
     buffer_json_string(out, row->id);
     buffer_text(out, ",\"name\":");
     buffer_json_string(out, row->name);
-    buffer_format(out, ",\"state\":\"%s\",\"reason\":", study_state_text(row->state));
-    buffer_json_string(out, row->reason);
+    buffer_format(out, ",\"state\":\"%s\",\"reason\":", study_state_text(run ? run->row.state : row->state));
+    buffer_json_string(out, run ? run->reason : row->reason);
     buffer_text(out, ",\"request\":");
     buffer_text(out, row->request);
     buffer_text(out, "}");
@@ -37,7 +42,7 @@ int service_study_json(struct service *service, const char *id, struct buffer *o
         if (*row.result)
             buffer_text(out, row.result);
         else
-            row_json(out, &row);
+            row_json(out, &row, run && !run->ending ? run : NULL);
         study_row_fini(&row);
     }
     if (out->failed)
@@ -57,6 +62,19 @@ int service_study_state(struct service *service, const char *id, enum study_stat
         study_row_fini(&row);
     }
     return (int)error->code;
+}
+
+int service_study_reason(struct service *service, const char *id, enum study_state_name *state, char reason[512],
+                         struct error *error)
+{
+    struct study_row row;
+
+    if (store_study(&service->store, id, &row, error))
+        return (int)error->code;
+    *state = row.state;
+    snprintf(reason, 512, "%.511s", row.reason);
+    study_row_fini(&row);
+    return 0;
 }
 
 int service_list(struct service *service, const char *kind, const char *state, int limit, const char *after,

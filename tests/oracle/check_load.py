@@ -62,7 +62,8 @@ def run_lag(lag, *arguments):
 
 def load(directory):
     """Float64, so that what is compared with is exact; 16-bit weights are widened without loss."""
-    model, info = GPT2LMHeadModel.from_pretrained(directory, output_loading_info=True, attn_implementation="eager")
+    model, info = GPT2LMHeadModel.from_pretrained(directory, output_loading_info=True, attn_implementation="eager",
+                                                  dtype=torch.float32, reorder_and_upcast_attn=False)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         require(not info.get(kind), f"{kind}: {info.get(kind)}")
     return model.double().eval()
