@@ -48,6 +48,14 @@ struct candidate_files {
 };
 void response_candidate_report(struct buffer *out, const struct candidate_files *files);
 void response_candidate_card(struct buffer *out, const struct candidate_files *files);
+/* README.md of a directory that `lag train` (operators NULL) or `lag grow` wrote. loss NaN: not measured. */
+struct plain_card {
+    const struct shape *shape;
+    const struct growth_list *operators;
+    uint64_t step, tokens_seen;
+    double loss;
+};
+void response_plain_card(struct buffer *out, const struct plain_card *card);
 /* The recipe object: how to continue the winner. */
 void response_recipe(struct buffer *out, const struct study_view *view);
 

@@ -131,13 +131,35 @@ static void submitted(void *context, const struct error *error, const char *id, 
         take_up(running);
 }
 
+/* A word of a shell's command line. */
+static void print_word(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@%";
+
+    if (*word && strspn(word, plain) == strlen(word)) {
+        fprintf(stderr, " %s", word);
+        return;
+    }
+    fprintf(stderr, " '");
+    for (; *word; word++)
+        fprintf(stderr, *word == '\'' ? "'\\''" : "%c", *word);
+    fprintf(stderr, "'");
+}
+
 static void print_resume(const struct running *running)
 {
-    fprintf(stderr, "\ninterrupted; everything is saved. To go on:\n  lag run");
-    for (int i = 0; i < OPTION_COUNT; i++)
-        if (running->options->given[i] && i != OPTION_JSON)
-            fprintf(stderr, " --%s %s", option_flag((enum option)i), running->options->values[i]);
-    fprintf(stderr, " %s\n", running->options->arguments[0]);
+    const struct option_row *rows = options_rows();
+
+    fprintf(stderr, "interrupted; everything is saved. To go on:\n  lag run");
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (!running->options->given[i])
+            continue;
+        fprintf(stderr, " --%s", rows[i].flag);
+        if (rows[i].kind != 'f')
+            print_word(running->options->values[i]);
+    }
+    print_word(running->options->arguments[0]);
+    fprintf(stderr, "\n");
 }
 
 /* What a study that ended left: its result, and where there is one its table and files. */
