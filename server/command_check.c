@@ -169,7 +169,8 @@ static void check_candidate_files(struct checking *checking, const char *id)
         } else if (checkpoint_load(&checkpoint, directory, &options, &inner) == 0) {
             checkpoint_fini(&checkpoint);
         } else {
-            found(checking, directory, inner.message, "send the study again with a new Idempotency-Key; it gives the identical result");
+            found(checking, directory, inner.message,
+                  "send the study again with a new Idempotency-Key; it gives the identical result");
         }
     }
     file_names_free(&names);

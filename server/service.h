@@ -44,8 +44,8 @@ int service_take_up(struct service *service, const char *id, struct error *error
 bool service_ready(const struct service *service, char reason[256]);
 /* Lines "[+]name ok" / "[-]name failed: why" for /readyz?verbose. */
 void service_ready_verbose(struct service *service, struct buffer *out);
-/* Stops lending slices, saves what runs; `done` when everything is on disk. Studies stay `running`/`queued` in the store and go on at
- * the next start. */
+/* Stops lending slices, saves what runs; `done` when everything is on disk. Studies stay `running`/`queued` in the
+ * store and go on at the next start. */
 void service_drain(struct service *service, void (*done)(void *context), void *context);
 /* Whether the study is in memory: being worked on, or not yet out of our hands. Once it is not, its row is all there is. */
 bool service_works_on(struct service *service, const char *id);
@@ -104,7 +104,12 @@ int service_kept_directory(struct service *service, const char *id, int nth, cha
                            struct error *error);
 
 /* ---- watching: `notify` is called (loop thread) whenever the study has new events or ended. */
-struct service_watch { void (*notify)(struct service_watch *watch); void *owner; struct service_watch *next; char id[SERVICE_ID_BYTES]; };
+struct service_watch {
+    void (*notify)(struct service_watch *watch);
+    void *owner;
+    struct service_watch *next;
+    char id[SERVICE_ID_BYTES];
+};
 int service_watch_add(struct service *service, const char *id, struct service_watch *watch, struct error *error);
 void service_watch_remove(struct service *service, struct service_watch *watch);
 /* Events after `last` as server-sent-event text ("id: 7\nevent: evaluation\ndata: {…}\n\n"), at most `limit`; *last moves

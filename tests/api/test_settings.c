@@ -71,7 +71,8 @@ static struct shape small_shape(void)
 
 static void a_report_gives_the_defaults_of_eval(void **state)
 {
-    static const char text[] = "{\"training\": {}, \"data\": {\"format\": \"u16\", \"context\": 24, \"valid_tokens\": 960, \"seed\": 7}}";
+    static const char text[] = "{\"training\": {}, \"data\": {\"format\": \"u16\", \"context\": 24, "
+                               "\"valid_tokens\": 960, \"seed\": 7}}";
     struct shape shape = small_shape();
     struct report_data data;
     struct error error = { 0 };
@@ -90,7 +91,8 @@ static void a_report_gives_the_defaults_of_eval(void **state)
 
 static void a_report_with_nonsense_is_refused_with_the_way_out(void **state)
 {
-    static const char *const texts[] = { "{\"data\": {\"context\": 33}}", "{\"data\": {\"context\": 0}}", "{\"data\": {\"context\": 1.5}}",
+    static const char *const texts[] = { "{\"data\": {\"context\": 33}}", "{\"data\": {\"context\": 0}}",
+                                         "{\"data\": {\"context\": 1.5}}",
                                          "{\"data\": {\"valid_tokens\": -1}}", "{\"data\": {\"format\": \"u24\"}}" };
     struct shape shape = small_shape();
 

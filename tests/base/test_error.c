@@ -160,7 +160,8 @@ static void shortening_replaces_every_occurrence(void **state)
     assert_string_equal(error.message, "upload/a and upload/b differ");
 }
 
-TEST_MAIN(cmocka_unit_test(shortening_replaces_every_occurrence), cmocka_unit_test(first_cause_wins), cmocka_unit_test(without_a_record_only_the_code_is_returned),
+TEST_MAIN(cmocka_unit_test(shortening_replaces_every_occurrence), cmocka_unit_test(first_cause_wins),
+          cmocka_unit_test(without_a_record_only_the_code_is_returned),
           cmocka_unit_test(wrap_prefixes_a_recorded_error_only),
           cmocka_unit_test(details_stop_at_five_and_take_prefixes),
           cmocka_unit_test(overlong_texts_are_cut_not_overrun), cmocka_unit_test(errno_becomes_a_kind_and_its_text),
