@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "growth/plan.h"
+#include "model/kernels_ops.h"
 #include "server/items.h"
 #include "server/service_state.h"
 
@@ -16,6 +17,7 @@ struct admission {
     struct pool_job job;
     struct journal_entry entry;
     bool dry_run, by_content;
+    double seen_flops;                         /* per second and worker, so far; 0: too little was trained */
     char *body;
     size_t body_length;
     char *key;
@@ -158,6 +160,28 @@ static int fill_row(struct admission *admission, const struct request *request, 
     return error_set(error, ERROR_NO_MEMORY, "admitting the study: out of memory; try again");
 }
 
+/* What one worker computes per second: what this process has seen, else a share of what a product reaches now. */
+static double worker_flops(const struct admission *admission)
+{
+    struct service *service = admission->service;
+    enum { SIDE = 256, ROUNDS = 8 };
+    const struct product product = { .m = SIDE, .n = SIDE, .k = SIDE, .lda = SIDE, .ldb = SIDE, .ldc = SIDE, .alpha = 1 };
+    float *numbers;
+    double share = 0.5;
+
+    if (admission->seen_flops > 0)
+        return admission->seen_flops;
+    numbers = memory_array((size_t)3 * SIDE * SIDE, sizeof *numbers);
+    if (!numbers)
+        return 0;
+    int64_t begin = service_now(service);
+    for (int i = 0; i < ROUNDS; i++)
+        service->kernels->ops->product(&product, numbers, numbers + SIDE * SIDE, numbers + 2 * SIDE * SIDE);
+    double seconds = (double)(service_now(service) - begin) * 1e-9;
+    memory_free(numbers);
+    return seconds > 0 ? share * ROUNDS * 2.0 * SIDE * SIDE * SIDE / seconds : 0;
+}
+
 static int resolve(struct admission *admission, struct request *request, struct error *error)
 {
     struct service *service = admission->service;
@@ -169,7 +193,8 @@ static int resolve(struct admission *admission, struct request *request, struct 
     if (request_resolve(request, &sources.facts, &spec, error) == 0) {
         if (check_need(service, &spec, &sources.facts.parent, error) == 0) {
             if (admission->dry_run)
-                response_validate(&admission->answer, &spec, &sources.facts.parent, 0, service->options.workers, error);
+                response_validate(&admission->answer, &spec, &sources.facts.parent, worker_flops(admission),
+                                  service->options.workers, error);
             else
                 fill_row(admission, request, &spec, &sources, error);
         }
@@ -374,6 +399,8 @@ int service_validate(struct service *service, const char *body, size_t length, s
     if (!admission)
         return ERROR_NO_MEMORY;
     admission->dry_run = true;
+    if (service->counts.train_seconds > 1)
+        admission->seen_flops = service->counts.flops / service->counts.train_seconds;
     admission->text_callback = callback;
     admission->context = context;
     admission_submit(admission);

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "model/checkpoint.h"
 #include "server/command.h"
+#include "server/items.h"
 #include "server/sources.h"
 #include "server/store.h"
 #include "trainer/trial.h"
@@ -75,7 +76,7 @@ static void check_checkpoint(struct checking *checking, const char *id)
     struct checkpoint_load options = { .moments = true };
     struct checkpoint checkpoint;
     struct error error = { 0 };
-    char path[FILE_PATH_BYTES];
+    char path[FILE_PATH_BYTES], actual[STORE_ID_BYTES];
 
     if (path_of(checking, path, "checkpoints", id, ""))
         return;
@@ -83,8 +84,8 @@ static void check_checkpoint(struct checking *checking, const char *id)
         found(checking, path, error.message, "delete the checkpoint (DELETE /v1/checkpoints/{id}) and upload it again");
         return;
     }
-    if (strncmp(checkpoint.hash, id + strlen("ckpt_"), strlen(id) - strlen("ckpt_")) != 0)
-        found(checking, path, "its weights are not what its name says", "delete the checkpoint and upload it again");
+    if (item_checkpoint_id(path, checkpoint.hash, actual, &error) || strcmp(actual, id) != 0)
+        found(checking, path, "its files are not what its name says", "delete the checkpoint and upload it again");
     checkpoint_fini(&checkpoint);
 }
 

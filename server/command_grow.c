@@ -135,6 +135,9 @@ int command_grow(const struct options *options, struct error *error)
         || option_required(options, OPTION_OUT, error)
         || option_count(options, OPTION_SEED, 0, (uint64_t)1 << 53, 1, &growing.seed, error))
         return 0;
+    if (options->values[OPTION_DATA])
+        error_set(error, ERROR_NOT_YET, "--data is for operators that learn, which arrive in a later release; leave it (and "
+                  "LAG_DATA) out");
     if (moments_policy_parse(options->values[OPTION_MOMENTS], &growing.moments))
         error_set(error, ERROR_INVALID, "--moments must be reset, carry or old_only, not \"%.40s\"",
                   options->values[OPTION_MOMENTS]);

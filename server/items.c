@@ -44,6 +44,40 @@ static int sync_tree(const char *directory, struct error *error)
     return error->code ? (int)error->code : file_sync_directory(directory, error);
 }
 
+/* Weights are named by their values: the same ones in shards or under another prefix are the same. */
+static bool holds_weights(const char *name)
+{
+    size_t length = strlen(name);
+    bool tensors = length > 12 && strcmp(name + length - 12, ".safetensors") == 0;
+
+    return (tensors && strcmp(name, "optimizer.safetensors") != 0) || strcmp(name, "model.safetensors.index.json") == 0;
+}
+
+int item_checkpoint_id(const char *directory, const char *weights_hash, char id[STORE_ID_BYTES], struct error *error)
+{
+    char path[FILE_PATH_BYTES], hex[HASH_HEX_BYTES];
+    uint8_t digest[HASH_BYTES];
+    struct hash_state state;
+    struct file_names names;
+
+    if (file_list(directory, &names, error))
+        return (int)error->code;
+    hash_begin(&state);
+    hash_update(&state, weights_hash, strlen(weights_hash));
+    for (int i = 0; i < names.count && !error->code; i++) {
+        if (holds_weights(names.names[i]) || file_join(path, directory, names.names[i], error)
+            || source_hash_file(path, hex, error))
+            continue;
+        hash_update(&state, names.names[i], strlen(names.names[i]) + 1);
+        hash_update(&state, hex, HASH_HEX_BYTES);
+    }
+    hash_end(&state, digest);
+    hash_hex(digest, hex);
+    snprintf(id, STORE_ID_BYTES, "ckpt_%.*s", ID_HEX_DIGITS, hex);
+    file_names_free(&names);
+    return (int)error->code;
+}
+
 static int judge_checkpoint(struct item *item, const char *directory, struct error *error)
 {
     struct checkpoint_load options = { .moments = true };
@@ -56,7 +90,7 @@ static int judge_checkpoint(struct item *item, const char *directory, struct err
         return (int)error->code;
     }
     shape = &checkpoint.table.shape;
-    snprintf(item->id, sizeof item->id, "ckpt_%.*s", ID_HEX_DIGITS, checkpoint.hash);
+    item_checkpoint_id(directory, checkpoint.hash, item->id, error);
     snprintf(item->info, sizeof item->info,
              "{\"family\":\"%s\",\"layers\":%d,\"width\":%d,\"heads\":%d,\"ff\":%d,\"context\":%d,\"vocabulary\":%d,"
              "\"parameters\":%llu,\"dtype\":\"%s\",\"moments\":%s,\"sha256\":\"%s\"}",
@@ -64,7 +98,7 @@ static int judge_checkpoint(struct item *item, const char *directory, struct err
              shape->vocabulary, (unsigned long long)checkpoint.table.parameters, dtype_name(checkpoint.dtype),
              checkpoint.moments ? "true" : "false", checkpoint.hash);
     checkpoint_fini(&checkpoint);
-    return 0;
+    return (int)error->code;
 }
 
 int item_accept_checkpoint(struct item *item, const struct store *store, const char *directory, struct error *error)

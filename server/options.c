@@ -118,8 +118,8 @@ static int parse_arguments(struct options *options, int count, char **arguments,
         } else if (options->argument_count < row->most) {
             options->arguments[options->argument_count++] = arguments[i];
         } else {
-            return error_set(error, ERROR_INVALID, "unexpected argument \"%.100s\"; usage: lag %s %s [flags]",
-                             arguments[i], row->name, row->arguments);
+            return error_set(error, ERROR_INVALID, "unexpected argument \"%.100s\"; usage: lag %s%s%s [flags]",
+                             arguments[i], row->name, *row->arguments ? " " : "", row->arguments);
         }
     }
     if (!options->values[OPTION_HELP] && options->argument_count < row->least)
@@ -316,7 +316,7 @@ static void wrapped(struct buffer *out, const char *text, int indent)
 
 static void help_overview(struct buffer *out)
 {
-    buffer_text(out, "lag: which way of growing a small pretrained transformer deserves the full training?\n\n"
+    buffer_text(out, "lag: which way of growing a small transformer deserves the full training?\n\n"
                      "usage: lag COMMAND [flags]\n\n");
     for (int i = 0; i < COMMAND_COUNT; i++)
         if (!commands[i].hidden)
@@ -326,43 +326,64 @@ static void help_overview(struct buffer *out)
                      "3 store damaged, 130 interrupted (the work is saved).\n");
 }
 
+/* What is said to this command: the alternative that begins with its name, else the first. */
+static void help_of(const char *help, const char *command, char *text, size_t size)
+{
+    size_t length = strlen(command);
+    const char *found = help;
+
+    for (const char *bar = strstr(help, " | "); bar; bar = strstr(bar + 3, " | "))
+        if (strncmp(bar + 3, command, length) == 0 && bar[3 + length] == ':')
+            found = bar + 3 + length + 2;
+    snprintf(text, size, "%s", found);
+    if ((help = strstr(text, " | ")) != NULL)
+        text[help - text] = '\0';
+}
+
 /* "  --store DIR     directory that … [LAG_STORE, default ./lag-data]" */
-static void help_flag(struct buffer *out, enum option option)
+static void help_flag(struct buffer *out, enum option option, const char *command)
 {
     const struct option_row *row = &option_rows[option];
     char left[48], name[OPTION_VARIABLE_BYTES], text[512];
+    size_t length;
 
     option_variable(option, name);
     snprintf(left, sizeof left, "  --%s %s", row->flag, row->word ? row->word : "");
-    if (option == OPTION_HELP)
-        snprintf(text, sizeof text, "%s", row->help);
-    else
-        snprintf(text, sizeof text, "%s [%s%s%s%s]", row->help, name, row->kind == 'f' ? "=1" : "",
+    help_of(row->help, command, text, sizeof text);
+    length = strlen(text);
+    if (option != OPTION_HELP)
+        snprintf(text + length, sizeof text - length, " [%s%s%s%s]", name, row->kind == 'f' ? "=1" : "",
                  row->fallback ? ", default " : "", row->fallback ? row->fallback : "");
     buffer_format(out, "%-*s", HELP_INDENT, left);
     wrapped(out, text, HELP_INDENT);
+}
+
+static void help_command(struct buffer *out, const struct command_row *row)
+{
+    char text[512];
+
+    snprintf(text, sizeof text, "%c%s.%s%s", row->summary[0] - 'a' + 'A', row->summary + 1, row->about ? " " : "",
+             row->about ? row->about : "");
+    buffer_format(out, "usage: lag %s%s%s [flags]\n\n", row->name, *row->arguments ? " " : "", row->arguments);
+    wrapped(out, text, 0);
+    buffer_text(out, "\n");
 }
 
 void options_help(struct buffer *out, const char *name)
 {
     struct error ignored = { 0 };
     int command = name ? find_command(name, &ignored) : -1;
-    const struct command_row *row;
 
     if (command < 0) {
         help_overview(out);
         return;
     }
-    row = &commands[command];
-    buffer_format(out, "usage: lag %s%s%s [flags]\n\n%s\n", row->name, *row->arguments ? " " : "", row->arguments,
-                  row->summary);
-    if (row->about)
-        wrapped(out, row->about, 0);
-    buffer_text(out, "\n");
+    help_command(out, &commands[command]);
     for (int i = 0; i < OPTION_COUNT; i++)
         if (serves(i, (enum command)command))
-            help_flag(out, (enum option)i);
-    buffer_format(out, "\nIn brackets: the variable that can stand for a flag. A flag goes before its variable,\n"
-                       "the variable before %sthe default.\n",
-                  serves(OPTION_CONFIG, (enum command)command) ? "the --config file, the file before " : "");
+            help_flag(out, (enum option)i, commands[command].name);
+    buffer_text(out, "\nIn brackets: the variable of the environment that can stand for a flag.\n");
+    buffer_text(out, serves(OPTION_CONFIG, (enum command)command)
+                         ? "A flag goes before its variable, then the --config file, then the default.\n"
+                         : "A flag goes before its variable, the variable before the default.\n");
 }

@@ -144,7 +144,6 @@ void run_add_point(struct changes *changes, struct run *run, int candidate, cons
 void run_record_decisions(struct run *run);                                      /* decides what can be decided */
 void run_record_state(struct run *run, enum study_state_name state, const char *reason);
 void run_record_candidate(struct run *run, int candidate);
-void run_event_identity(const struct run *run, char identity[64]);              /* of a `state` event */
 void run_record_pause(struct run *run);                                          /* if the store takes it */
 void run_forget_points(struct run *run, int candidate, uint64_t from);           /* then starts over from the store */
 

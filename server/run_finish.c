@@ -225,7 +225,7 @@ static void fill_end(struct run *run, struct changes *changes)
         store_set_candidate(changes, run->row.id, i, &run->study.candidates[i]);
     store_set_state(changes, run->row.id, run->row.state, run->reason, run->row.started_ms, run->row.ended_ms,
                     result.data ? result.data : "");
-    run_event_identity(run, identity);
+    service_event_identity(run->service, identity);
     store_add_event(changes, run->row.id, "state", identity, event.data ? event.data : "{}");
     store_add_event(changes, run->row.id, "end", identity, event.data ? event.data : "{}");
     changes->failed |= result.failed || event.failed;

@@ -118,10 +118,14 @@ static void grow_done(struct pool_job *job, bool cancelled)
     struct run *run = seat->run;
     struct service *service = run->service;
 
+    bool grown = !cancelled && !seat->error.code;
+
     service->slots[seat->slot].busy = false;
-    if (cancelled || seat->error.code || seat_buffers(seat, &seat->error)) {
-        if (!cancelled && !seat->error.code)
-            trial_fini(&seat->trial);
+    if (grown && seat_buffers(seat, &seat->error)) {
+        trial_fini(&seat->trial);
+        grown = false;
+    }
+    if (!grown) {
         service_memory_give(service, seat->bytes);
         seat->bytes = 0;
         seat->state = SEAT_EMPTY;

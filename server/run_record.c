@@ -92,6 +92,24 @@ void run_add_point(struct changes *changes, struct run *run, int candidate, cons
     buffer_fini(&data);
 }
 
+/* A candidate's row; one that will train no more is an `error` event too. */
+static void add_candidate(struct changes *changes, struct run *run, int candidate)
+{
+    const struct candidate *facts = &run->study.candidates[candidate];
+    struct buffer data;
+    char identity[32];
+
+    store_set_candidate(changes, run->row.id, candidate, facts);
+    if (facts->state != CANDIDATE_DIVERGED && facts->state != CANDIDATE_FAILED)
+        return;
+    buffer_init(&data);
+    response_event_error(&data, run->spec.candidates[candidate].name, (double)facts->diverged_step, facts->reason);
+    snprintf(identity, sizeof identity, "%d", candidate);
+    store_add_event(changes, run->row.id, "error", identity, data.data ? data.data : "{}");
+    changes->failed |= data.failed;
+    buffer_fini(&data);
+}
+
 void run_record_point(struct seat *seat, const struct point *point)
 {
     struct run *run = seat->run;
@@ -101,8 +119,7 @@ void run_record_point(struct seat *seat, const struct point *point)
         return;
     run_add_point(&record->entry.changes, run, seat->candidate, point);
     if (run->study.candidates[seat->candidate].state == CANDIDATE_DIVERGED)
-        store_set_candidate(&record->entry.changes, run->row.id, seat->candidate,
-                            &run->study.candidates[seat->candidate]);
+        add_candidate(&record->entry.changes, run, seat->candidate);
     record_commit(record);
 }
 
@@ -112,17 +129,11 @@ void run_record_candidate(struct run *run, int candidate)
 
     if (!record)
         return;
-    store_set_candidate(&record->entry.changes, run->row.id, candidate, &run->study.candidates[candidate]);
+    add_candidate(&record->entry.changes, run, candidate);
     record_commit(record);
 }
 
 /* ---- states */
-
-/* The same state may come again, and two states within a millisecond. */
-void run_event_identity(const struct run *run, char identity[64])
-{
-    snprintf(identity, 64, "%lld:%s", (long long)service_wall(run->service), study_state_text(run->row.state));
-}
 
 static void add_state(struct record *record, enum study_state_name state, const char *reason)
 {
@@ -132,7 +143,7 @@ static void add_state(struct record *record, enum study_state_name state, const 
 
     buffer_init(&data);
     response_event_state(&data, state, reason);
-    run_event_identity(run, identity);
+    service_event_identity(run->service, identity);
     store_set_state(&record->entry.changes, run->row.id, state, reason, run->row.started_ms, run->row.ended_ms, "");
     store_add_event(&record->entry.changes, run->row.id, "state", identity, data.data ? data.data : "{}");
     record->entry.changes.failed |= data.failed;

@@ -1,4 +1,5 @@
 /* Trouble and stopping: what pauses a run, what fails it, and how it leaves: saved, told, gone. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,6 +130,17 @@ static void interrupt_candidates(struct run *run, struct changes *changes)
     }
 }
 
+static void add_error(struct changes *changes, const struct run *run, const char *identity)
+{
+    struct buffer data;
+
+    buffer_init(&data);
+    response_event_error(&data, NULL, (double)NAN, run->reason);
+    store_add_event(changes, run->row.id, "error", identity, data.data ? data.data : "{}");
+    changes->failed |= data.failed;
+    buffer_fini(&data);
+}
+
 static void fill_stopped(struct run *run, struct changes *changes)
 {
     struct buffer result, event;
@@ -149,8 +161,10 @@ static void fill_stopped(struct run *run, struct changes *changes)
     response_event_state(&event, run->row.state, run->reason);
     store_set_state(changes, run->row.id, run->row.state, run->reason, run->row.started_ms, run->row.ended_ms,
                     result.data ? result.data : "");
-    run_event_identity(run, identity);
+    service_event_identity(run->service, identity);
     store_add_event(changes, run->row.id, "state", identity, event.data ? event.data : "{}");
+    if (run->row.state == STUDY_FAILED)
+        add_error(changes, run, identity);
     store_add_event(changes, run->row.id, "end", identity, event.data ? event.data : "{}");
     changes->failed |= result.failed || event.failed;
     buffer_fini(&result);

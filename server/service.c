@@ -53,6 +53,11 @@ void service_new_id(struct service *service, const char *prefix, char id[SERVICE
     snprintf(id, SERVICE_ID_BYTES, "%s%s", prefix, text);
 }
 
+void service_event_identity(struct service *service, char identity[64])
+{
+    snprintf(identity, 64, "%lld:%llu", (long long)service_wall(service), (unsigned long long)service->id_counter++);
+}
+
 /* ---- memory */
 
 bool service_memory_take(struct service *service, size_t bytes)
@@ -315,13 +320,16 @@ static void recover(struct service *service)
                          || (recover_state(service, STUDY_RUNNING) && recover_state(service, STUDY_QUEUED));
 }
 
-static void tick(uv_timer_t *timer)
+void service_tick(struct service *service)
 {
-    struct service *service = timer->data;
-
-    if (!service->recovered && !service->draining)
+    if (service->started && !service->recovered && !service->draining)
         recover(service);
     service_pump_soon(service);
+}
+
+static void tick(uv_timer_t *timer)
+{
+    service_tick(timer->data);
 }
 
 void service_start(struct service *service)

@@ -117,7 +117,7 @@ static void record_resume(struct control *control, const struct study_row *row)
 {
     struct service *service = control->service;
     struct buffer event;
-    char identity[32];
+    char identity[64];
 
     control->entry = (struct journal_entry){ .done = resumed, .owner = control };
     changes_init(&control->entry.changes);
@@ -125,7 +125,7 @@ static void record_resume(struct control *control, const struct study_row *row)
     buffer_init(&event);
     response_event_state(&event, STUDY_QUEUED, "");
     control->entry.changes.failed |= event.failed;
-    snprintf(identity, sizeof identity, "%lld:queued", (long long)service_wall(service));
+    service_event_identity(service, identity);
     store_add_event(&control->entry.changes, control->id, "state", identity, event.data ? event.data : "{}");
     changes_add(&control->entry.changes, "DELETE FROM event WHERE study=? AND kind='end'", "t", control->id);
     buffer_fini(&event);

@@ -2,6 +2,7 @@
  * afterwards. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "server/service_state.h"
@@ -276,6 +277,39 @@ void service_ready_verbose(struct service *service, struct buffer *out)
         buffer_format(out, "[-]recovery failed: %s\n", reason);
 }
 
+/* Bytes of all files below a directory; counted again at most every half minute. */
+static uint64_t tree_bytes(const char *directory, int depth)
+{
+    struct error ignored = { 0 };
+    struct file_names names;
+    uint64_t bytes = 0;
+
+    if (file_list(directory, &names, &ignored))
+        return 0;
+    for (int i = 0; i < names.count; i++) {
+        char path[FILE_PATH_BYTES];
+        struct stat status;
+        if (file_join(path, directory, names.names[i], &ignored) || lstat(path, &status))
+            continue;
+        if (S_ISREG(status.st_mode))
+            bytes += (uint64_t)status.st_size;
+        else if (S_ISDIR(status.st_mode) && depth > 0)
+            bytes += tree_bytes(path, depth - 1);
+    }
+    file_names_free(&names);
+    return bytes;
+}
+
+static void count_store(struct service *service)
+{
+    int64_t now = service_now(service);
+
+    if (service->store_counted_ns && now - service->store_counted_ns < (int64_t)30 * 1000000000)
+        return;
+    service->store_counted_ns = now;
+    service->counts.store_bytes = tree_bytes(service->store.directory, 5);
+}
+
 static void count_run(const struct run *run, struct service_counts *counts)
 {
     for (int i = 0; run->has_study && i < run->spec.candidate_count; i++)
@@ -286,6 +320,7 @@ void service_counts(struct service *service, struct service_counts *counts)
 {
     struct error ignored = { 0 };
 
+    count_store(service);
     *counts = service->counts;
     (void)store_count_states(&service->store, counts->studies, &ignored);
     for (const struct run *run = service->runs; run; run = run->next)

@@ -349,6 +349,8 @@ static void write_events(struct buffer *out)
     buffer_text(out, "| `transition` | the rule is fulfilled | `step`, `method`, `settled_at` |\n");
     response_event_ranking(&json, &example.study, &example.outcome);
     write_members(out, "ranking", "with every decision: how the candidates stand", &json);
+    response_event_error(&json, "stack", 120, "why");
+    write_members(out, "error", "a candidate diverged or failed, or (candidate null) the study failed", &json);
     response_event_state(&json, STUDY_QUEUED, "");
     write_members(out, "end", "last of all", &json);
     study_spec_fini(&example.spec);

@@ -249,7 +249,13 @@ static void write_flags(struct buffer *out)
                 comma = ", ";
             }
         buffer_text(out, " | ");
-        write_cell(out, rows[i].help);
+        for (const char *help = rows[i].help, *bar; help; help = bar ? bar + 3 : NULL) {    /* one alternative per command */
+            char text[512];
+            bar = strstr(help, " | ");
+            snprintf(text, sizeof text, "%.*s", bar ? (int)(bar - help) : 511, help);
+            write_cell(out, text);
+            buffer_text(out, bar ? ". " : "");
+        }
         buffer_text(out, " |\n");
     }
 }

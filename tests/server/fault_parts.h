@@ -13,6 +13,7 @@
 
 struct fault_place {
     char place[FILE_PATH_BYTES];
+    char *text;                    /* study.json */
     char *reference;               /* the result of the study that nothing happened to */
 };
 
@@ -40,9 +41,9 @@ static inline void open_fault_world(struct service_world *world, const char *pla
 }
 
 /* Sends the study until it is taken. */
-static inline void submit_again(struct service_world *world, struct answer *answer)
+static inline void submit_again(struct service_world *world, const struct fault_place *it, struct answer *answer)
 {
-    world_submit_file(world, "study.json", "key", answer);
+    world_submit_text(world, it->text, "key", answer);
     assert_ok((int)answer->error.code, &answer->error);
 }
 
@@ -66,11 +67,13 @@ static inline int fault_place_make(void **state)
     struct fault_place *it = memory_new(sizeof *it);
     struct service_world world;
     struct answer answer;
+    char path[FILE_PATH_BYTES];
     assert_non_null(it);
     test_directory_make(it->place);
     tiny_study_write(it->place, &two_steps);
+    it->text = test_read_file(test_path(path, it->place, "study.json"), NULL);
     open_fault_world(&world, it->place, "reference");
-    submit_again(&world, &answer);
+    submit_again(&world, it, &answer);
     assert_int_equal(world_end(&world, answer.id), STUDY_SUCCEEDED);
     it->reference = world_result(&world, answer.id);
     world_close(&world);
@@ -83,6 +86,7 @@ static inline int fault_place_remove(void **state)
     struct fault_place *it = *state;
     test_directory_remove(it->place);
     memory_free(it->reference);
+    memory_free(it->text);
     memory_free(it);
     return 0;
 }
@@ -92,14 +96,21 @@ static inline bool study_with_fault(const struct fault_place *it, enum fault_kin
 {
     struct service_world world;
     struct answer answer;
+    fault_arm(kind, 0);
     open_fault_world(&world, it->place, "store");
     fault_arm(kind, n);
-    world_submit_file(&world, "study.json", "key", &answer);
+    world_submit_text(&world, it->text, "key", &answer);
     if (answer.error.code) {
         assert_true(may_be_asked_again(answer.error.code));
-        submit_again(&world, &answer);
+        submit_again(&world, it, &answer);
     }
-    assert_int_equal(world_end(&world, answer.id), STUDY_SUCCEEDED);
+    if (world_end(&world, answer.id) != STUDY_SUCCEEDED) {
+        struct error error = {0};
+        enum study_state_name ended = STUDY_QUEUED;
+        char reason[512] = "";
+        service_study_reason(world.service, answer.id, &ended, reason, &error);
+        fail_msg("crossing %lld: the study %s: %s", (long long)n, study_state_text(ended), reason);
+    }
     bool struck = fault_struck(kind, n);
     end_and_compare(&world, it, answer.id);
     return struck;

@@ -31,6 +31,18 @@ static void study_survives_each_failed_rename(void **state)
     sweep_study(*state, FAULT_RENAME, 10);
 }
 
+/* A sample of what long_run_faults does for every n: this one also runs where leaks are looked for. */
+static void study_survives_every_ninth_failed_allocation(void **state)
+{
+    int64_t n = 5;
+    for (bool struck = true; struck; n += 9) {
+        sweep_begin(FAULT_ALLOC);
+        struck = study_with_fault(*state, FAULT_ALLOC, n);
+    }
+    print_message("up to %lld\n", (long long)n);
+    assert_true(n > 1000);
+}
+
 /* ---- admission */
 
 static void admission_survives_each_failed_allocation(void **state)
@@ -45,12 +57,12 @@ static void admission_survives_each_failed_allocation(void **state)
         enum study_state_name study_state = STUDY_FAILED;
         char key[32];
         snprintf(key, sizeof key, "key%lld", (long long)n);
-        world_submit_file(&world, "study.json", key, &answer);
+        world_submit_text(&world, it->text, key, &answer);
         bool struck = fault_struck(FAULT_ALLOC, n);
         if (answer.error.code) {
             assert_true(struck);
             assert_true(may_be_asked_again(answer.error.code));
-            world_submit_file(&world, "study.json", key, &answer);
+            world_submit_text(&world, it->text, key, &answer);
             assert_false(answer.existed);
         }
         assert_ok((int)answer.error.code, &answer.error);
@@ -85,7 +97,7 @@ static void sweep_save(const struct fault_place *it, enum fault_kind kind, int64
         struct answer answer;
         fault_arm(kind, 0);
         open_fault_world(&world, it->place, "save");
-        submit_again(&world, &answer);
+        submit_again(&world, it, &answer);
         until_step(&world, answer.id, 1);
         fault_arm(kind, n);
         world_close(&world);
@@ -120,6 +132,16 @@ static void saving_survives_each_failed_rename(void **state)
 
 /* ---- recovery: opening the store, reading the study, its files, its saved trials, up to its next step */
 
+/* The saved trial is back in memory. */
+static void until_loaded(struct service_world *world, const char *id)
+{
+    const struct run *run = NULL;
+    while (!run || !run->seats || !run->seats[0].resident || run->seats[0].trial.step < 1) {
+        world_turn(world);
+        run = service_run_find(world->service, id);
+    }
+}
+
 static bool open_with_fault(struct service_world *world, const char *place)
 {
     const struct world_options options = {.store = "recover", .inline_pool = true, .recover = true};
@@ -139,7 +161,7 @@ static void recovery_survives_each_failed_allocation(void **state)
     struct answer answer;
     struct service_world world;
     open_fault_world(&world, it->place, "recover");
-    submit_again(&world, &answer);
+    submit_again(&world, it, &answer);
     until_step(&world, answer.id, 1);
     world_close(&world);
     SWEEP_FAULTS(FAULT_ALLOC, n) {
@@ -147,7 +169,7 @@ static void recovery_survives_each_failed_allocation(void **state)
             assert_true(fault_struck(FAULT_ALLOC, n));
             assert_true(open_with_fault(&world, it->place));
         }
-        until_step(&world, answer.id, 1);
+        until_loaded(&world, answer.id);
         (void)fault_struck(FAULT_ALLOC, n);
         world_close(&world);
         rounds = n;
@@ -164,6 +186,7 @@ int main(void)
         cmocka_unit_test(study_survives_each_failed_write),
         cmocka_unit_test(study_survives_each_failed_fsync),
         cmocka_unit_test(study_survives_each_failed_rename),
+        cmocka_unit_test(study_survives_every_ninth_failed_allocation),
         cmocka_unit_test(admission_survives_each_failed_allocation),
         cmocka_unit_test(saving_survives_each_failed_allocation),
         cmocka_unit_test(saving_survives_each_failed_write),

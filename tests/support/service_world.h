@@ -49,6 +49,7 @@ void world_answer(void *context, const struct error *error, const char *id, bool
 
 /* The study PLACE/study.json (or another file there): sends it and waits for the answer. */
 void world_submit_file(struct service_world *world, const char *file, const char *key, struct answer *answer);
+void world_submit_text(struct service_world *world, const char *text, const char *key, struct answer *answer);
 /* The result's JSON (memory_free). */
 char *world_result(struct service_world *world, const char *id);
 
