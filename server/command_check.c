@@ -130,6 +130,8 @@ static void check_trials(struct checking *checking, const char *id)
         return;
     for (int i = 0; i < names.count; i++) {
         struct error inner = { 0 };
+        if (file_is_temporary(names.names[i]))        /* being written, or left by a crash: never read */
+            continue;
         if (file_join(file, path, names.names[i], &inner) || trial_file_check(file, &inner))
             found(checking, file, inner.message, "remove the file: its trial is trained anew, with the same result");
         checking->looked++;
@@ -139,7 +141,7 @@ static void check_trials(struct checking *checking, const char *id)
 
 static void check_documents(struct checking *checking, const char *id)
 {
-    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "candidates" };
+    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "table.txt", "candidates" };
     char path[FILE_PATH_BYTES];
 
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
@@ -261,7 +263,7 @@ int command_check(const struct options *options, struct error *error)
         && check_orphans(&checking, "checkpoints", "SELECT 1 FROM item WHERE id=?", error) == 0)
         check_orphans(&checking, "datasets", "SELECT 1 FROM item WHERE id=?", error);
     sqlite3_close(checking.database);
-    if (!error->code)
+    if (!error->code || checking.count > 0)         /* what was found is said, even if the looking had to end early */
         tell(&checking, error);
     buffer_fini(&checking.findings);
     return checking.count > 0 ? 3 : 0;

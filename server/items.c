@@ -12,20 +12,30 @@
 
 enum { ID_HEX_DIGITS = 26 };
 
+/* The place is taken by the same content. Who put it there may have failed to make its name durable. */
+static int keep_other(struct item *item, const char *from, const char *to, struct error *error)
+{
+    char parent[FILE_PATH_BYTES];
+
+    item->existed = true;
+    snprintf(parent, sizeof parent, "%s", to);
+    *strrchr(parent, '/') = '\0';
+    if (file_sync_directory(parent, error))
+        return (int)error->code;
+    return file_remove_tree(from, error);
+}
+
 /* Moves `from` to its place; if the place is taken the content is there already. */
 static int move_in(struct item *item, const char *from, const char *to, struct error *error)
 {
     struct error inner = { 0 };
 
-    item->existed = file_exists(to);
-    if (item->existed)
-        return file_remove_tree(from, error);
+    if (file_exists(to))
+        return keep_other(item, from, to, error);
     if (file_rename(from, to, &inner) == 0)
         return 0;
-    if (file_exists(to)) {        /* the same upload came twice at once */
-        item->existed = true;
-        return file_remove_tree(from, error);
-    }
+    if (file_exists(from) && file_exists(to))        /* the same upload came twice at once */
+        return keep_other(item, from, to, error);
     return error_set(error, inner.code, "%s", inner.message);
 }
 
