@@ -32,41 +32,38 @@ static void finish(struct running *running)
     uv_stop(&running->host.loop);
 }
 
-/* Ended, and out of the service's hands? */
-static bool has_ended(struct running *running, enum study_state_name *state)
-{
-    struct service *service = running->host.service;
-
-    if (service_study_state(service, running->id, state, &running->error))
-        return true;
-    return !service_works_on(service, running->id) && *state != STUDY_QUEUED && *state != STUDY_RUNNING;
-}
-
+/* Over, and out of the service's hands? */
 static void look(struct running *running)
 {
-    enum study_state_name state;
-
     if (!running->ended && !running->interrupted && running->id[0] && !running->resuming
-        && has_ended(running, &state))
+        && !service_works_on(running->host.service, running->id))
         finish(running);
 }
 
+static void show_progress(struct running *running)
+{
+    struct host *host = &running->host;
+
+    if (running->id[0])
+        progress_show(&running->progress, service_study(host->service, running->id),
+                      (double)host->clock.monotonic_ns(&host->clock) * 1e-9);
+}
+
+/* Lines come as things happen; a bar is drawn again by the timer. */
 static void notified(struct service_watch *watch)
 {
     struct running *running = watch->owner;
 
-    running->progress.changed = true;
+    if (!running->progress.terminal)
+        show_progress(running);
     look(running);
 }
 
 static void tick(uv_timer_t *timer)
 {
     struct running *running = timer->data;
-    struct host *host = &running->host;
 
-    if (running->id[0])
-        progress_show(&running->progress, service_study(host->service, running->id),
-                      (double)host->clock.monotonic_ns(&host->clock) * 1e-9);
+    show_progress(running);
     look(running);
 }
 
@@ -103,14 +100,19 @@ static void take_up(struct running *running)
 {
     struct service *service = running->host.service;
     enum study_state_name state = STUDY_QUEUED;
+    struct error *error = &running->error;
 
-    if (has_ended(running, &state) && !running->error.code && state != STUDY_SUCCEEDED) {
+    if (service_study_state(service, running->id, &state, error) == 0 && (state == STUDY_FAILED || state == STUDY_CANCELLED)) {
         running->resuming = service_resume(service, running->id, resumed, running) == 0;
-    } else if (!running->error.code && state != STUDY_SUCCEEDED) {
-        service_take_up(service, running->id, &running->error);
+        if (!running->resuming)
+            error_set(error, ERROR_NO_MEMORY, "resuming the study: out of memory; run the same command again");
+    } else if (!error->code) {
+        service_take_up(service, running->id, error);
     }
-    if (running->error.code || state == STUDY_SUCCEEDED)
-        finish(running);
+    if (error->code)
+        uv_stop(&running->host.loop);
+    else
+        look(running);              /* it may have succeeded before */
 }
 
 static void submitted(void *context, const struct error *error, const char *id, bool existed)
@@ -187,15 +189,18 @@ static void show(struct running *running, bool json, struct error *error)
     buffer_fini(&table);
 }
 
-static int report(struct running *running, struct error *error)
+static void report(struct running *running, struct error *error)
 {
     enum study_state_name state = STUDY_FAILED;
     char reason[512] = "";
 
     show(running, running->options->values[OPTION_JSON] != NULL, error);
-    if (service_study_reason(running->host.service, running->id, &state, reason, error) == 0 && state != STUDY_SUCCEEDED)
+    if (service_study_reason(running->host.service, running->id, &state, reason, error))
+        return;
+    if (state == STUDY_QUEUED || state == STUDY_RUNNING)
+        error_set(error, ERROR_DAMAGED, "the study's end could not be written; run `lag check` on the store, it names the repair");
+    else if (state != STUDY_SUCCEEDED)
         error_set(error, ERROR_DIVERGED, "the study %s: %s", study_state_text(state), reason);
-    return state == STUDY_SUCCEEDED ? 0 : 1;
 }
 
 static int start(struct running *running, struct error *error)
@@ -231,7 +236,7 @@ int command_run(const struct options *options, struct error *error)
         if (running.error.code)
             *error = running.error;
         else if (running.ended)
-            code = report(&running, error);
+            report(&running, error);
         else if (running.interrupted)
             code = 130;
         if (running.watching)

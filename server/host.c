@@ -38,8 +38,10 @@ static int read_data_root(struct host *host, const struct options *options, cons
 
     if (!root)
         return 0;
-    if (!realpath(root, host->data_root) || !file_is_directory(host->data_root))
-        return error_set(error, ERROR_INVALID, "--data-root %s is no directory: %s", root, strerror(errno));
+    if (!realpath(root, host->data_root))
+        return error_set(error, ERROR_INVALID, "--data-root %s can't be used: %s", root, strerror(errno));
+    if (!file_is_directory(host->data_root))
+        return error_set(error, ERROR_INVALID, "--data-root %s is no directory", root);
     host->has_data_root = true;
     return 0;
 }

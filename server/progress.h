@@ -9,7 +9,7 @@
 #include "study/study.h"
 
 struct progress {
-    bool terminal, drawn, changed;
+    bool terminal, drawn;
     int columns;                      /* of the terminal */
     double begin, last;               /* seconds */
     uint64_t begin_steps;

@@ -84,14 +84,14 @@ static void tell_waiters(struct run *run, const struct error *error)
 /* ---- the last commit */
 
 /* A drained process ends anyway, and the next start finds the study as it was; who cancelled is told, and while the
- * process lives it goes on trying. */
+ * process lives it goes on trying, unless the database itself is broken. */
 static void stop_again(struct run *run, const struct error *error)
 {
     struct log_fields fields = { .study = run->row.id, .error = error };
 
     log_write(LOG_ERROR, &fields, "the study's state could not be written");
     tell_waiters(run, error);
-    if (run->intent == INTENT_DRAIN || run->service->draining) {
+    if (run->intent == INTENT_DRAIN || run->service->draining || error->code == ERROR_DAMAGED) {
         service_run_remove(run->service, run);
         return;
     }

@@ -69,7 +69,7 @@ static inline int fault_place_make(void **state)
     struct answer answer;
     char path[FILE_PATH_BYTES];
     assert_non_null(it);
-    test_directory_make(it->place);
+    test_memory_directory_make(it->place);
     tiny_study_write(it->place, &two_steps);
     it->text = test_read_file(test_path(path, it->place, "study.json"), NULL);
     open_fault_world(&world, it->place, "reference");

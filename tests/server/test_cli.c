@@ -343,7 +343,7 @@ static void run_cut_by_ctrl_c_goes_on_with_the_line_it_printed(void **state)
     (void)state;
     char spaced[FILE_PATH_BYTES], file[FILE_PATH_BYTES], line[FILE_PATH_BYTES];
     struct process process;
-    struct tiny_study study = {.selection = "{\"max_k\": 200, \"valid_tokens\": 500}", .name = "cut"};
+    struct tiny_study study = {.selection = "{\"max_k\": 300, \"valid_tokens\": 500}", .name = "cut"};
     struct error error = {0};
     tiny_study_json(at(file, "cut.json"), &study);
     char *reference = lag_run_result(&(struct lag_run){.place = place, .store = "cut-reference", .study = "cut.json"});

@@ -7,7 +7,7 @@
 
 void lag_place_make(char place[FILE_PATH_BYTES], const struct tiny_study *study)
 {
-    test_directory_make(place);
+    test_memory_directory_make(place);
     tiny_study_write(place, study);
 }
 

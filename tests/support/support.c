@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -74,12 +75,34 @@ double largest_difference_double(const double *a, const double *b, size_t count)
     return largest;
 }
 
-void test_directory_make(char path[FILE_PATH_BYTES])
+static void directory_make_below(const char *parent, char path[FILE_PATH_BYTES])
 {
-    const char *parent = getenv("TMPDIR");
-    int written = snprintf(path, FILE_PATH_BYTES, "%s/lag-test-XXXXXX", parent && *parent ? parent : "/tmp");
+    int written = snprintf(path, FILE_PATH_BYTES, "%s/lag-test-XXXXXX", parent);
     assert_in_range(written, 1, FILE_PATH_BYTES - 1);
     assert_non_null(mkdtemp(path));
+}
+
+static const char *temporary_parent(void)
+{
+    const char *parent = getenv("TMPDIR");
+    return parent && *parent ? parent : NULL;
+}
+
+void test_directory_make(char path[FILE_PATH_BYTES])
+{
+    directory_make_below(temporary_parent() ? temporary_parent() : "/tmp", path);
+}
+
+void test_memory_directory_make(char path[FILE_PATH_BYTES])
+{
+    static const char memory[] = "/dev/shm";
+    const uint64_t wanted = UINT64_C(256) << 20;
+    struct error ignored = {0};
+    uint64_t room = 0;
+    if (temporary_parent() || access(memory, W_OK) != 0 || file_free_bytes(memory, &room, &ignored) != 0 || room < wanted)
+        test_directory_make(path);
+    else
+        directory_make_below(memory, path);
 }
 
 void test_directory_remove(const char *path)

@@ -59,6 +59,9 @@ double largest_difference_double(const double *a, const double *b, size_t count)
 
 /* A new empty directory under $TMPDIR or /tmp; test_directory_remove takes everything in it away. */
 void test_directory_make(char path[FILE_PATH_BYTES]);
+/* The same in memory (/dev/shm) where there is room and $TMPDIR doesn't say otherwise: for tests with hundreds of commits
+ * on little data. What is asked of them stays: a killed process loses nothing there either, and failed fsyncs are faults. */
+void test_memory_directory_make(char path[FILE_PATH_BYTES]);
 void test_directory_remove(const char *path);
 /* As cmocka fixtures: *state is the directory's path (char *).
  *     cmocka_unit_test_setup_teardown(test, test_directory_setup, test_directory_teardown) */
