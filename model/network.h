@@ -19,10 +19,17 @@
 
 enum { TARGET_IGNORED = -1 };
 
+/* What a model reads and predicts. Zero and NULL where a family or objective has no use for a field. */
 struct batch {
-    int rows, context;         /* B, T: at most the network's */
-    const int32_t *inputs;     /* (B, T) */
-    const int32_t *targets;    /* (B, T), TARGET_IGNORED where nothing is predicted */
+    int rows, context;                     /* B, T: at most the network's */
+    const int32_t *inputs;                 /* (B, T) */
+    const int32_t *targets;                /* (B, T), TARGET_IGNORED where nothing is predicted; encoder-decoder: (B, T2) */
+    const unsigned char *mask;             /* (B, T) 0: padding that nothing may attend to; NULL: none */
+    const int32_t *types;                  /* (B, T) token types (bert); NULL: all 0 */
+    const int32_t *prefix;                 /* (B) length of a bidirectional prefix (decoder-only models); NULL: none */
+    int decoder_context;                   /* T2 (encoder-decoder) */
+    const int32_t *decoder_inputs;         /* (B, T2) */
+    const unsigned char *decoder_mask;     /* (B, T2); NULL: none */
 };
 
 struct network;

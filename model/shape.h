@@ -9,7 +9,9 @@
 #include "base/error.h"
 
 /* X(code, model_type in config.json) */
-#define FAMILY_TABLE(X) X(FAMILY_GPT2, "gpt2")
+#define FAMILY_TABLE(X)                                                                            \
+    X(FAMILY_GPT2, "gpt2") X(FAMILY_LLAMA, "llama") X(FAMILY_MISTRAL, "mistral") X(FAMILY_QWEN2, "qwen2")  \
+    X(FAMILY_BERT, "bert") X(FAMILY_T5, "t5")
 
 enum family {
 #define X(code, name) code,
@@ -33,6 +35,15 @@ enum activation {
     ACTIVATION_COUNT
 };
 
+/* Rotary frequencies: rope_theta and rope_scaling of llama-like models. */
+enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3 };
+struct rope {
+    double theta;                            /* 1e4 */
+    enum rope_scaling scaling;
+    double factor, low_frequency, high_frequency;   /* scaling; the last two: llama3 */
+    int original_context;                    /* llama3, dynamic */
+};
+
 struct shape {
     enum family family;
     int layers;        /* L */
@@ -46,6 +57,18 @@ struct shape {
     bool tied;         /* head shares the token embedding */
     enum activation activation;
     double norm_epsilon;
+    /* llama, mistral, qwen2 */
+    struct rope rope;
+    bool attention_bias, mlp_bias;           /* qwen2: q, k, v have biases, o has none */
+    int window;                              /* sliding attention window, 0: none */
+    /* bert */
+    int types;                               /* token types */
+    bool pooler;                             /* pooler (and next-sentence head) ship in the file: kept, grown, not trained */
+    /* t5 */
+    int decoder_layers;                      /* layers: the encoder's */
+    bool gated;                              /* gated MLP (llama: always) */
+    int buckets, bucket_distance;            /* relative position bias */
+    bool scaled_head;                        /* logits times width^-1/2 */
 };
 
 /* Beyond these a size is a mistake, and products of two or three of them still fit. */
