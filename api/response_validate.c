@@ -15,7 +15,7 @@ struct estimate { double flops; uint64_t trial_bytes_all, trial_bytes_most, scra
 static double candidate_flops(const struct study_spec *spec, const struct shape *shape, int evaluations)
 {
     const struct training *training = &spec->training;
-    double per_token = shape_flops_per_token(shape, training->context);
+    double per_token = objective_flops_per_token(&training->objective, shape, training->context);
     double trained = (double)spec->selection.max_k * training->batch * training->context;
     double evaluated = (double)evaluations * (double)spec->selection.valid_tokens * (1 + spec->selection.raw_share);
     return per_token * (trained + evaluated / 3);
@@ -66,7 +66,8 @@ static void write_candidate(struct buffer *out, const struct study_spec *spec, i
     growth_plan_json(plan, out);
     member_text(out, &first, "promise", plan->promise == PROMISE_EXACT ? "exact" : "none");
     member_unsigned(out, &first, "parameters", shape_parameters(&plan->to));
-    member_number(out, &first, "flops_per_token", shape_flops_per_token(&plan->to, spec->training.context));
+    member_number(out, &first, "flops_per_token",
+                  objective_flops_per_token(&spec->training.objective, &plan->to, spec->training.context));
     member_number(out, &first, "flops", flops);
     member_unsigned(out, &first, "trial_bytes", bytes);
     member_unsigned(out, &first, "scratch_bytes", scratch);

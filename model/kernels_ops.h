@@ -32,7 +32,8 @@ struct embedding {
 struct norm {
     int rows, width;                  /* N, C */
     double epsilon;
-    bool rms;                         /* Zhang & Sennrich, 2019: no mean, no bias; out = x / sqrt(mean(x^2) + eps) * gain */
+    bool rms;                         /* no mean, no bias: out = x / sqrt(mean(x^2) + epsilon) * gain
+                                       * (Zhang & Sennrich, 2019: root mean square normalisation) */
 };
 
 /* sum = x + branch + branch_bias, out = (sum - mean) * rstd * gain + bias (Ba et al., 2016: layer normalisation; the
@@ -41,7 +42,7 @@ struct norm {
 struct norm_forward {
     const void *x, *branch;           /* (N, C) */
     const void *branch_bias;          /* (C), NULL: none */
-    const void *gain, *bias;          /* (C) */
+    const void *gain, *bias;          /* (C); bias NULL: none */
     void *sum, *out;                  /* (N, C) */
     void *statistics;                 /* (N, 2): mean (0 if rms), 1 / standard deviation (root mean square) */
 };
@@ -52,7 +53,7 @@ struct norm_backward {
     const void *gain;                 /* (C) */
     const void *d_out;                /* (N, C) */
     void *d_sum;                      /* (N, C), += */
-    void *d_gain, *d_bias;            /* (C), += */
+    void *d_gain, *d_bias;            /* (C), +=; d_bias NULL: none */
 };
 
 /* Softmax attention (Vaswani et al., 2017). Number d of head h of position t of batch row b lies at
@@ -60,8 +61,9 @@ struct norm_backward {
  *   causal false, or s <= t, or prefix not NULL and s < prefix[b] (a bidirectional prefix)
  *   window 0, or t - s < window (sliding window; only with causal)
  *   key_mask NULL, or key_mask[b * keys + s] != 0 (padding)
- * A query that sees no key has out = 0 and sends no gradient. bias_table (buckets, H) not NULL: the scaled score of (t, s)
- * gets bias_table[bias_buckets[s - t + queries - 1] * H + h] added (T5's relative position bias, Raffel et al., 2020). */
+ * A query that sees no key has out = 0, lse = -Inf, and sends no gradient. bias_table (buckets, H) not NULL: the scaled
+ * score of (t, s) gets bias_table[bias_buckets[s - t + queries - 1] * H + h] added (T5's relative position bias, Raffel
+ * et al., 2020). */
 struct attention {
     int batch, heads, kv_heads, head_size;
     int queries, keys;                /* positions of each; equal when causal */
@@ -88,7 +90,7 @@ struct attention_backward {
     const void *q, *k, *v, *out, *lse, *d_out;
     const void *bias_table;           /* as forward */
     void *d_q, *d_k, *d_v;            /* = */
-    void *d_bias_table;               /* (buckets, H), +=; NULL without a table */
+    void *d_bias_table;               /* (buckets, H), +=; NULL: not wanted */
     void *scratch;
 };
 
@@ -119,9 +121,11 @@ struct kernel_ops {
     void (*activate)(enum activation activation, void *x, const void *bias, void *out, int rows, int width);
     void (*activate_backward)(enum activation activation, const void *x, void *d, int rows, int width);
 
-    /* Gated MLP (Shazeer, 2020): out (N, F) = f(gate) * up; out may be gate or up. Backward: d_gate, d_up (=) from d_out;
-     * d_out may be either. Strides: rows of gate, up (and their gradients) are `stride` numbers apart, of out `width`. */
-    void (*gate)(enum activation activation, const void *gate, const void *up, void *out, int rows, int width, int stride);
+    /* Gated MLP (Shazeer, 2020): out (N, F) = f(gate) * up. Backward: d_gate, d_up (=) from d_out. Rows of gate, up and
+     * their gradients are `stride` numbers apart, those of out and d_out `width`. Where stride is width, out may be
+     * gate or up, d_out may be d_gate or d_up. */
+    void (*gate)(enum activation activation, const void *gate, const void *up, void *out, int rows, int width,
+                 int stride);
     void (*gate_backward)(enum activation activation, const void *gate, const void *up, const void *d_out, void *d_gate,
                           void *d_up, int rows, int width, int stride);
 

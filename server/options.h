@@ -44,7 +44,7 @@ enum command {
     X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN), "validation tokens (default: the last tenth of the data)") \
     X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN), "a JSON file with a study's training object")        \
     X(OPTION_RECIPE, "recipe", 't', "FILE", NULL, ON(TRAIN), "continue a study's winner, bit for bit")                \
-    X(OPTION_OBJECTIVE, "objective", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL), "causal")                               \
+    X(OPTION_OBJECTIVE, "objective", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL), "causal mlm span_corruption ul2, by family") \
     X(OPTION_FORMAT, "format", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL), "auto bytes u16 u32 llmc npy safetensors")    \
     X(OPTION_SAMPLER, "sampler", 't', "NAME", NULL, ON(TRAIN), "random or sequential")                                \
     X(OPTION_CONTEXT, "context", 'n', "N", NULL, ON(TRAIN) | ON(EVAL), "tokens per sequence")                         \

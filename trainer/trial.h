@@ -109,9 +109,18 @@ int trial_evaluate(const struct trial *trial, struct scratch *scratch, const str
                    struct evaluation *evaluation, uint64_t budget_tokens, const atomic_bool *stop, bool *finished,
                    struct error *error);
 
-/* Mean loss per window of plain weights on a corpus, for `lag eval` and the loss before and after growing. */
-int evaluate_weights(const struct kernels *kernels, const struct checkpoint *checkpoint, const struct corpus *valid,
-                     const struct windows *windows, float *losses, struct error *error);
+/* Mean loss per window of plain weights on a corpus, for `lag eval` and the loss before and after growing. The masks of
+ * a denoising objective are those of a trial with this seed. ERROR_INVALID (objective_check), ERROR_IO,
+ * ERROR_NO_MEMORY. */
+struct evaluated {
+    const struct kernels *kernels;
+    const struct checkpoint *checkpoint;
+    const struct corpus *valid;
+    const struct windows *windows;
+    const struct objective_spec *objective;
+    uint64_t seed, seed_index;
+};
+int evaluate_weights(const struct evaluated *evaluated, float *losses, struct error *error);
 
 /* Statistics of per-window losses: mean and standard error (sd / sqrt(W)), in double, fixed order. */
 struct loss_summary { double mean, standard_error; };   /* NaN: mean of none, error of fewer than two */

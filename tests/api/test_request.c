@@ -244,6 +244,7 @@ static void parts_are_read_on_their_own(void **state)
     struct spec_data data;
     struct error error = {0};
     struct shape shape = parent_shape();
+    struct objective_spec objective = objective_defaults(shape.family);
     static const char operators[] = "[{\"op\": \"middle\", \"layers\": 6, \"block\": 1}]";
     assert_ok(request_operators(operators, strlen(operators), &list, &error), &error);
     assert_string_equal(list.steps[0].op->name, "middle");
@@ -258,9 +259,9 @@ static void parts_are_read_on_their_own(void **state)
     assert_string_equal(error.details[0].pointer, "/batch");
     error_clear(&error);
     static const char tokens[] = "{\"train\": \"x.bin\", \"format\": \"u16\", \"sampler\": \"sequential\"}";
-    assert_ok(request_data(tokens, strlen(tokens), &data, &error), &error);
+    assert_ok(request_data(tokens, strlen(tokens), &data, &objective, &error), &error);
     assert_true(!strcmp(data.train, "x.bin") && data.format == CORPUS_U16 && data.sampler == SAMPLER_SEQUENTIAL);
-    assert_fails(request_data("{}", 2, &data, &error), ERROR_INVALID, &error);
+    assert_fails(request_data("{}", 2, &data, &objective, &error), ERROR_INVALID, &error);
     assert_string_equal(error.details[0].pointer, "/train");
 }
 
