@@ -40,7 +40,7 @@ FLAGS_model/kernels_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-
 .DEFAULT_GOAL := lag
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: lag deps test test-long asan tsan demo docker-check install clean help run-test run-long run-tsan
+.PHONY: lag deps test test-long asan tsan demo docs docker-check install clean help run-test run-long run-tsan
 
 # Objects of some sources, each in its forms.
 objects_of = $(foreach path,$(basename $(1)),$(if $(FORMS_$(path)),$(FORMS_$(path):%=$(BUILD)/$(path).%.o),$(BUILD)/$(path).o))
@@ -52,7 +52,9 @@ TESTS := $(call programs_of,test)
 LONG_TESTS := $(call programs_of,long)
 # The programs in which more than one thread runs our code.
 TSAN_TESTS := $(filter $(foreach name,server/ trainer/test_pool trainer/test_slice,$(BUILD)/tests/$(name)%),$(TESTS))
-CHECKS := tools/check_rooms.sh tools/check_sizes.sh tools/check_tables.sh
+CHECKS := tools/check_rooms.sh tools/check_sizes.sh tools/check_tables.sh tools/check_docs.sh tools/check_guarantees.sh
+# The documents with generated blocks.
+DOCUMENTS := README.md docs/api.md
 
 lag: $(BUILD)/lag                   ## the binary, ./lag (the default)
 	cp $< $@
@@ -69,6 +71,8 @@ tsan: deps                          ## the programs that use threads, under Thre
 demo: deps                          ## train, grow, search and rank on real text, about five minutes
 	@$(MAKE) --no-print-directory -j2 lag
 	@bash tools/demo.sh
+docs: $(BUILD)/tools/docs          ## write the generated parts of the documents anew
+	$< $(DOCUMENTS)
 docker-check:                       ## build the image without an engine, run it, ask it whether it lives
 	@bash tools/docker_check.sh
 install: lag                        ## install to $(DESTDIR)$(PREFIX)/bin
@@ -79,7 +83,7 @@ help:                               ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 RUN_TESTS = @LAG_BINARY=$(BUILD)/lag bash tools/run_tests.sh $(BUILD)/logs
-run-test: $(TESTS) $(BUILD)/lag
+run-test: $(TESTS) $(BUILD)/lag $(BUILD)/tools/docs
 	$(RUN_TESTS) $(CHECKS) $(TESTS)
 run-long: export LIMIT := 2400
 run-long: $(LONG_TESTS) $(BUILD)/lag
@@ -104,5 +108,7 @@ $(BUILD)/libsupport.a: $(call objects_of,$(wildcard tests/support/*.c))
 $(BUILD)/lib%.a:
 	@rm -f $@ && ar rcs $@ $^
 $(BUILD)/lag: $(BUILD)/server/main.o $(call link_of,server)
+	$(LINK) $(LIBS)
+$(BUILD)/tools/docs: $(call objects_of,$(wildcard tools/docs*.c)) $(call link_of,server)
 	$(LINK) $(LIBS)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

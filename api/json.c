@@ -1,13 +1,11 @@
 #include "api/json.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "model/config.h"
 #include "study/spec.h"
 
@@ -15,60 +13,44 @@ enum { JSON_DEPTH = 16 };   /* candidates -> operators -> slices -> pair is 7 */
 
 /* ---- reading ---- */
 
-/* cJSON answers NULL both for short memory and for what it can't read; this tells which it was. */
-static _Thread_local bool allocation_failed;
+/* cJSON copies a number into 64 bytes before it reads it. */
+enum { NUMBER_LONGEST = 60 };
 
-static void *json_allocate(size_t size)
+/* Offset of the first number that is longer than cJSON reads, or -1. The text is well-formed. */
+static long find_long_number(const char *text, size_t length)
 {
-    void *block = memory_new(size);
-    if (!block) allocation_failed = true;
-    return block;
-}
-
-static void json_hooks(void)
-{
-    cJSON_Hooks hooks = {.malloc_fn = json_allocate, .free_fn = memory_free};
-    cJSON_InitHooks(&hooks);
-}
-
-/* A NUL inside a string would end it early for every reader behind cJSON. Offset of the first escape that makes one,
- * or -1. */
-static long find_nul_escape(const char *text, size_t length)
-{
-    for (size_t i = 0; i + 1 < length; i++) {
-        if (text[i] != '\\') continue;
-        if (text[i + 1] == 'u' && i + 6 <= length && !memcmp(text + i + 2, "0000", 4)) return (long)i;
-        i++;
+    bool inside = false;
+    size_t run = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '"') inside = !inside;
+        else if (inside && text[i] == '\\') i++;
+        bool part = !inside && text[i] && strchr("0123456789+-.eE", text[i]);
+        run = part ? run + 1 : 0;
+        if (run > NUMBER_LONGEST) return (long)(i + 1 - run);
     }
     return -1;
 }
 
 int json_read(const char *text, size_t length, cJSON **tree, struct error *error)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, json_hooks);
+    struct error own = {0};
+    if (!error) error = &own;
     *tree = NULL;
+    json_setup();
     if (length > SPEC_JSON_BYTES_MAX)
         return error_set(error, ERROR_TOO_LARGE, "the JSON text has %zu bytes; the limit is %d", length,
                          SPEC_JSON_BYTES_MAX);
-    struct error own = {0};
-    if (!error) error = &own;
     int code = json_check(text, length, JSON_DEPTH, error);
     /* a duplicate key or a number out of bounds has a place: it is a wrong value in well-formed JSON */
     if (code == ERROR_SYNTAX && error->detail_count > 0) code = (int)(error->code = ERROR_INVALID);
     if (code) return code;
-    long nul = find_nul_escape(text, length);
-    if (nul >= 0)
-        return error_set(error, ERROR_SYNTAX, "byte %ld: \\u0000 is not allowed inside text; remove it", nul);
-    allocation_failed = false;
-    const char *end = NULL;
-    *tree = cJSON_ParseWithLengthOpts(text, length, &end, false);
+    long number = find_long_number(text, length);
+    if (number >= 0)
+        return error_set(error, ERROR_SYNTAX, "byte %ld: a number of more than %d characters; write fewer digits",
+                         number, NUMBER_LONGEST);
+    *tree = cJSON_ParseWithLength(text, length);
     if (*tree) return 0;
-    if (allocation_failed)
-        return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the request; try again later");
-    return error_set(error, ERROR_SYNTAX,
-                     "byte %zu: this value can't be read; write numbers with at most 60 characters",
-                     end ? (size_t)(end - text) : 0);
+    return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the request; try again later");
 }
 
 const cJSON *json_member(const cJSON *object, const char *name)

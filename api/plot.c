@@ -13,7 +13,7 @@ enum {
     LEAST_HEIGHT = 540,
     LEGEND_TOP = 78,
     ROW = 18,
-    LEGEND_LEFT = 652,
+    LEGEND_LEFT = 628,
     LEGEND_RIGHT = 940,
     ZOOM_LEAST = 130
 };
@@ -150,7 +150,7 @@ static void legend_row(struct buffer *out, const struct plot *plot, int place)
     plot_label(out, "number", LEGEND_LEFT + 50, y, "end", rank);
     struct buffer cut;
     buffer_init(&cut);
-    text_cut(&cut, name, 16);
+    text_cut_middle(&cut, name, 16);
     plot_label(out, class, LEGEND_LEFT + 58, y, "start", cut.data ? cut.data : "");
     out->failed |= cut.failed;
     buffer_fini(&cut);
@@ -231,7 +231,7 @@ static void draw(struct buffer *out, const struct plot *plot, const char *title)
     int height = LEGEND_TOP + ROW * (plot->count + 2) + 20;
     double last = last_step(plot);
     if (height < LEAST_HEIGHT) height = LEAST_HEIGHT;
-    struct panel panel = {.clip = "curves", .left = 72, .top = 88, .width = 540, .height = height - 88 - 58,
+    struct panel panel = {.clip = "curves", .left = 72, .top = 88, .width = 516, .height = height - 88 - 58,
                           .first_step = 0, .last_step = fmax(last, 10)};
     head(out, plot, title, height);
     bool any = panel_fit(out, &panel, plot);

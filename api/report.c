@@ -9,8 +9,8 @@ static int take_count(const cJSON *object, const char *name, double most, double
     if (!node || cJSON_IsNull(node))
         return 0;
     if (!json_is_integer(node) || node->valuedouble < 1 || node->valuedouble > most)
-        return error_set_at(error, ERROR_INVALID, name, "lag_report.json: data.%s must be a whole number from 1 to %.0f; give "
-                            "the flag, or remove the file", name, most);
+        return error_set(error, ERROR_INVALID, "lag_report.json: data.%s must be a whole number from 1 to %.0f; give the "
+                         "flag, or remove the file", name, most);
     *value = node->valuedouble;
     return 0;
 }

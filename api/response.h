@@ -48,6 +48,14 @@ struct candidate_files {
 };
 void response_candidate_report(struct buffer *out, const struct candidate_files *files);
 void response_candidate_card(struct buffer *out, const struct candidate_files *files);
+/* README.md of a directory that `lag train` (operators NULL) or `lag grow` wrote. loss NaN: not measured. */
+struct plain_card {
+    const struct shape *shape;
+    const struct growth_list *operators;
+    uint64_t step, tokens_seen;
+    double loss;
+};
+void response_plain_card(struct buffer *out, const struct plain_card *card);
 /* The recipe object: how to continue the winner. */
 void response_recipe(struct buffer *out, const struct study_view *view);
 
@@ -68,6 +76,8 @@ int response_validate(struct buffer *out, const struct study_spec *spec, const s
 void response_event_state(struct buffer *out, enum study_state_name state, const char *reason);
 void response_event_evaluation(struct buffer *out, const char *candidate, const struct point *point);
 void response_event_ranking(struct buffer *out, const struct study *study, const struct study_outcome *outcome);
+/* A candidate that diverged or failed (step NaN: none), or the study (candidate NULL). */
+void response_event_error(struct buffer *out, const char *candidate, double step, const char *reason);
 void response_event_decision(struct buffer *out, const struct study *study, const struct decision *decision);
 
 /* application/problem+json (RFC 9457). */

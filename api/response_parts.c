@@ -147,16 +147,32 @@ int text_characters(const char *text)
     return count;
 }
 
+/* Where the first `characters` characters end. */
+static const char *text_after(const char *text, int characters)
+{
+    for (; characters > 0 && *text; characters--) do text++; while (continues(*text));
+    return text;
+}
+
 void text_cut(struct buffer *out, const char *text, int characters)
 {
     if (text_characters(text) <= characters) {
         buffer_text(out, text);
         return;
     }
-    const char *end = text;
-    for (int i = 0; i < characters - 1 && *end; i++) do end++; while (continues(*end));
-    buffer_append(out, text, (size_t)(end - text));
+    buffer_append(out, text, (size_t)(text_after(text, characters - 1) - text));
     if (characters > 0) buffer_text(out, "…");
+}
+
+void text_cut_middle(struct buffer *out, const char *text, int characters)
+{
+    int length = text_characters(text), tail = (characters - 1) / 2;
+    if (length <= characters) {
+        buffer_text(out, text);
+        return;
+    }
+    text_cut(out, text, characters - tail);
+    buffer_text(out, text_after(text, length - tail));
 }
 
 void text_wrap(struct buffer *out, const char *text, int columns, int indent)

@@ -29,6 +29,8 @@ double candidate_width_factor(struct buffer *out, const struct study_view *view,
 /* Characters of UTF-8 text; and `text` cut to `characters` of them (with "…" when cut). */
 int text_characters(const char *text);
 void text_cut(struct buffer *out, const char *text, int characters);
+/* The same, cut in the middle: names often differ at their ends. */
+void text_cut_middle(struct buffer *out, const char *text, int characters);
 /* Appends `text` broken into lines of at most `columns` characters, each after `indent` spaces. */
 void text_wrap(struct buffer *out, const char *text, int columns, int indent);
 

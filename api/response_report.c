@@ -76,11 +76,10 @@ static void markdown_text(struct buffer *out, const char *text)
     }
 }
 
-static void card_head(struct buffer *out, const struct study_view *view)
+static void card_head(struct buffer *out, enum family family)
 {
     buffer_format(out, "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"
-                       "tags:\n- lag\n- model-growth\n- %s\n---\n\n",
-                  family_name(view->parent ? view->parent->family : FAMILY_GPT2));
+                       "tags:\n- lag\n- model-growth\n- %s\n---\n\n", family_name(family));
 }
 
 static void card_number(struct buffer *out, const char *label, int decimals, double value)
@@ -132,7 +131,7 @@ void response_candidate_card(struct buffer *out, const struct candidate_files *f
     const struct study_view *view = files->view;
     const struct study_spec *spec = view->spec;
     const struct spec_candidate *candidate = &spec->candidates[files->candidate];
-    card_head(out, view);
+    card_head(out, view->parent ? view->parent->family : FAMILY_GPT2);
     buffer_text(out, "# ");
     markdown_text(out, candidate->name);
     buffer_text(
@@ -155,4 +154,24 @@ void response_candidate_card(struct buffer *out, const struct candidate_files *f
         optimizer_rows(&(int){0})[spec->training.optimizer.name].name, spec->training.learning_rate,
         spec->training.batch, spec->training.context, (unsigned long long)spec->training.seed,
         spec->training.average.kind == AVERAGE_NONE ? "the raw ones" : "a running average over the last steps");
+}
+
+void response_plain_card(struct buffer *out, const struct plain_card *card)
+{
+    const struct shape *shape = card->shape;
+
+    card_head(out, shape->family);
+    buffer_format(out, "# %s, %d layers x %d\n\n%s It is a start for further training; nobody has judged what it writes.\n\n",
+                  family_name(shape->family), shape->layers, shape->width,
+                  card->operators ? "A model that was made by growing a smaller one, not trained since."
+                                  : "A model that `lag train` trained.");
+    buffer_format(out, "| | |\n|---|---|\n| parameters | %llu |\n| optimizer steps | %llu |\n| tokens seen | %llu |\n",
+                  (unsigned long long)shape_parameters(shape), (unsigned long long)card->step,
+                  (unsigned long long)card->tokens_seen);
+    card_number(out, "validation loss, nats per token", 4, card->loss);
+    if (card->operators) {
+        buffer_text(out, "\nGrown by:\n\n```json\n");
+        growth_list_json(card->operators, out);
+        buffer_text(out, "\n```\n");
+    }
 }

@@ -123,7 +123,7 @@ static void table_line(struct buffer *out, const bool shown[COLUMN_COUNT], int n
         buffer_text(out, cell);
         if (i) continue;
         buffer_text(out, "  ");
-        text_cut(out, name, name_width);
+        text_cut_middle(out, name, name_width);
         pad(out, name_width - text_characters(name));
     }
     buffer_text(out, "\n");

@@ -141,3 +141,24 @@ int error_exit_code(enum error_code code)
 {
     return error_rows[code].exit_code;
 }
+
+static void shorten(char *where, const char *text, const char *shorter)
+{
+    size_t length = strlen(text), new_length = strlen(shorter);
+
+    for (char *found = where; (found = strstr(found, text)) != NULL; found += new_length) {
+        memcpy(found, shorter, new_length);
+        memmove(found + new_length, found + length, strlen(found + length) + 1);
+    }
+}
+
+void error_shorten(struct error *error, const char *text, const char *shorter)
+{
+    if (!*text || strlen(shorter) > strlen(text))
+        return;
+    shorten(error->message, text, shorter);
+    for (int i = 0; i < error->detail_count; i++) {
+        shorten(error->details[i].pointer, text, shorter);
+        shorten(error->details[i].text, text, shorter);
+    }
+}

@@ -74,6 +74,10 @@ void error_add_detail(struct error *error, const char *pointer, const char *form
 /* Prefixes the message of a recorded error with "<text>: ". Returns the recorded code (0 if none is recorded). */
 int error_wrap(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Replaces every occurrence of `text` in message and details by `shorter` (not longer than it): a message that was made
+ * below a temporary directory must not show it. */
+void error_shorten(struct error *error, const char *text, const char *shorter);
+
 /* Prefixes every detail's pointer: a parser of a part reports "/layers", its caller adds "/candidates/2". */
 void error_prefix_pointer(struct error *error, const char *prefix);
 

@@ -93,7 +93,8 @@ static int open_weights(struct checkpoint_source *source, struct error *error)
         return open_shards(source, index, error);
     if (!file_exists(single))
         return error_set(error, ERROR_NOT_FOUND, "%s has neither " CHECKPOINT_WEIGHTS_FILE " nor " CHECKPOINT_INDEX_FILE
-                         "; give a directory as save_pretrained writes it.", source->directory);
+                         "; give a directory as save_pretrained writes it (pickled weights are never read: save "
+                         "them as safetensors).", source->directory);
     source->files = memory_array(1, sizeof *source->files);
     return source->files == NULL ? fail_memory(error) : open_file(source, CHECKPOINT_WEIGHTS_FILE, error);
 }

@@ -6,14 +6,18 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "growth/plan.h"
+#include "model/kernels_ops.h"
 #include "server/items.h"
 #include "server/service_state.h"
 
 struct admission {
     struct service *service;
+    struct admission *next;                    /* in service->committing */
+    struct admission *followers;               /* equal ones that came while this one is committed */
     struct pool_job job;
     struct journal_entry entry;
     bool dry_run, by_content;
+    double seen_flops;                         /* per second and worker, so far; 0: too little was trained */
     char *body;
     size_t body_length;
     char *key;
@@ -95,6 +99,11 @@ static int study_need(const struct service *service, const struct study_spec *sp
     return 0;
 }
 
+static double mebibytes(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
 static int check_need(const struct service *service, const struct study_spec *spec, const struct shape *parent,
                       struct error *error)
 {
@@ -105,14 +114,12 @@ static int check_need(const struct service *service, const struct study_spec *sp
         || file_free_bytes(service->store.directory, &free_bytes, error))
         return (int)error->code;
     if (need.memory > service->options.memory_bytes)
-        return error_set_at(error, ERROR_INVALID, "/candidates", "training needs %llu MiB with one trial per worker, the "
-                            "limit is %llu MiB; raise --memory, lower --workers or training.batch, or grow less",
-                            (unsigned long long)(need.memory >> 20),
-                            (unsigned long long)(service->options.memory_bytes >> 20));
+        return error_set_at(error, ERROR_INVALID, "/candidates", "training needs %.2f MiB with one trial per worker, the "
+                            "limit is %.2f MiB; raise --memory, lower --workers or training.batch, or grow less",
+                            mebibytes(need.memory), mebibytes(service->options.memory_bytes));
     if (need.disk > free_bytes)
-        return error_set(error, ERROR_DISK_FULL, "the study may write %llu MiB, the store's disk has %llu MiB free; free "
-                         "some space or send fewer candidates", (unsigned long long)(need.disk >> 20),
-                         (unsigned long long)(free_bytes >> 20));
+        return error_set(error, ERROR_DISK_FULL, "the study may write %.2f MiB, the store's disk has %.2f MiB free; free "
+                         "some space or send fewer candidates", mebibytes(need.disk), mebibytes(free_bytes));
     return 0;
 }
 
@@ -153,6 +160,28 @@ static int fill_row(struct admission *admission, const struct request *request, 
     return error_set(error, ERROR_NO_MEMORY, "admitting the study: out of memory; try again");
 }
 
+/* What one worker computes per second: what this process has seen, else a share of what a product reaches now. */
+static double worker_flops(const struct admission *admission)
+{
+    struct service *service = admission->service;
+    enum { SIDE = 256, ROUNDS = 8 };
+    const struct product product = { .m = SIDE, .n = SIDE, .k = SIDE, .lda = SIDE, .ldb = SIDE, .ldc = SIDE, .alpha = 1 };
+    float *numbers;
+    double share = 0.5;
+
+    if (admission->seen_flops > 0)
+        return admission->seen_flops;
+    numbers = memory_array((size_t)3 * SIDE * SIDE, sizeof *numbers);
+    if (!numbers)
+        return 0;
+    int64_t begin = service_now(service);
+    for (int i = 0; i < ROUNDS; i++)
+        service->kernels->ops->product(&product, numbers, numbers + SIDE * SIDE, numbers + 2 * SIDE * SIDE);
+    double seconds = (double)(service_now(service) - begin) * 1e-9;
+    memory_free(numbers);
+    return seconds > 0 ? share * ROUNDS * 2.0 * SIDE * SIDE * SIDE / seconds : 0;
+}
+
 static int resolve(struct admission *admission, struct request *request, struct error *error)
 {
     struct service *service = admission->service;
@@ -164,7 +193,8 @@ static int resolve(struct admission *admission, struct request *request, struct 
     if (request_resolve(request, &sources.facts, &spec, error) == 0) {
         if (check_need(service, &spec, &sources.facts.parent, error) == 0) {
             if (admission->dry_run)
-                response_validate(&admission->answer, &spec, &sources.facts.parent, 0, service->options.workers, error);
+                response_validate(&admission->answer, &spec, &sources.facts.parent, worker_flops(admission),
+                                  service->options.workers, error);
             else
                 fill_row(admission, request, &spec, &sources, error);
         }
@@ -201,13 +231,31 @@ static void answer(struct admission *admission)
     admission_free(admission);
 }
 
+static void settle(struct admission *admission);
+
+/* Those that waited look again: what they ask for is stored now, or is theirs to store. */
+static void commit_over(struct admission *admission)
+{
+    struct admission **link = &admission->service->committing, *follower = admission->followers, *next;
+
+    while (*link != admission)
+        link = &(*link)->next;
+    *link = admission->next;
+    admission->followers = NULL;
+    for (; follower; follower = next) {
+        next = follower->next;
+        settle(follower);
+    }
+}
+
 static void admitted(struct journal_entry *entry, const struct error *error)
 {
     struct admission *admission = entry->owner;
 
     admission->error = *error;
+    commit_over(admission);
     if (!error->code)
-        service_start_run(admission->service, admission->id, false, &admission->error);
+        service_begin_run(admission->service, admission->id, false, &admission->error);
     answer(admission);
 }
 
@@ -236,6 +284,8 @@ static void commit_admission(struct admission *admission)
     struct service *service = admission->service;
     struct buffer event;
 
+    admission->next = service->committing;
+    service->committing = admission;
     service_new_id(service, "study_", admission->id);
     memcpy(admission->row.id, admission->id, sizeof admission->row.id);
     admission->row.created_ms = service_wall(service);
@@ -254,16 +304,40 @@ static void commit_admission(struct admission *admission)
     journal_append(&service->journal, entry);
 }
 
+/* The admission under way that this one has to wait for: of the same key, or the same study where that counts. */
+static struct admission *find_leader(const struct admission *admission)
+{
+    for (struct admission *other = admission->service->committing; other; other = other->next)
+        if ((admission->key && other->key && strcmp(admission->key, other->key) == 0)
+            || (admission->by_content && strcmp(admission->row.content, other->row.content) == 0))
+            return other;
+    return NULL;
+}
+
+static void settle(struct admission *admission)
+{
+    struct admission *leader = find_leader(admission);
+
+    if (leader) {
+        admission->next = leader->followers;
+        leader->followers = admission;
+    } else if (find_existing(admission)) {
+        answer(admission);
+    } else {
+        commit_admission(admission);
+    }
+}
+
 static void admission_done(struct pool_job *job, bool cancelled)
 {
     struct admission *admission = job->owner;
 
     if (cancelled)
         error_set(&admission->error, ERROR_UNAVAILABLE, "the server is stopping; send the study again later");
-    if (admission->error.code || admission->dry_run || find_existing(admission))
+    if (admission->error.code || admission->dry_run)
         answer(admission);
     else
-        commit_admission(admission);
+        settle(admission);
 }
 
 static struct admission *admission_new(struct service *service, const char *body, size_t length)
@@ -325,6 +399,8 @@ int service_validate(struct service *service, const char *body, size_t length, s
     if (!admission)
         return ERROR_NO_MEMORY;
     admission->dry_run = true;
+    if (service->counts.train_seconds > 1)
+        admission->seen_flops = service->counts.flops / service->counts.train_seconds;
     admission->text_callback = callback;
     admission->context = context;
     admission_submit(admission);

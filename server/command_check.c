@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "model/checkpoint.h"
 #include "server/command.h"
+#include "server/items.h"
 #include "server/sources.h"
 #include "server/store.h"
 #include "trainer/trial.h"
@@ -75,7 +76,7 @@ static void check_checkpoint(struct checking *checking, const char *id)
     struct checkpoint_load options = { .moments = true };
     struct checkpoint checkpoint;
     struct error error = { 0 };
-    char path[FILE_PATH_BYTES];
+    char path[FILE_PATH_BYTES], actual[STORE_ID_BYTES];
 
     if (path_of(checking, path, "checkpoints", id, ""))
         return;
@@ -83,8 +84,8 @@ static void check_checkpoint(struct checking *checking, const char *id)
         found(checking, path, error.message, "delete the checkpoint (DELETE /v1/checkpoints/{id}) and upload it again");
         return;
     }
-    if (strncmp(checkpoint.hash, id + strlen("ckpt_"), strlen(id) - strlen("ckpt_")) != 0)
-        found(checking, path, "its weights are not what its name says", "delete the checkpoint and upload it again");
+    if (item_checkpoint_id(path, checkpoint.hash, actual, &error) || strcmp(actual, id) != 0)
+        found(checking, path, "its files are not what its name says", "delete the checkpoint and upload it again");
     checkpoint_fini(&checkpoint);
 }
 
@@ -129,6 +130,8 @@ static void check_trials(struct checking *checking, const char *id)
         return;
     for (int i = 0; i < names.count; i++) {
         struct error inner = { 0 };
+        if (file_is_temporary(names.names[i]))        /* being written, or left by a crash: never read */
+            continue;
         if (file_join(file, path, names.names[i], &inner) || trial_file_check(file, &inner))
             found(checking, file, inner.message, "remove the file: its trial is trained anew, with the same result");
         checking->looked++;
@@ -138,7 +141,7 @@ static void check_trials(struct checking *checking, const char *id)
 
 static void check_documents(struct checking *checking, const char *id)
 {
-    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "candidates" };
+    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "table.txt", "candidates" };
     char path[FILE_PATH_BYTES];
 
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
@@ -169,7 +172,8 @@ static void check_candidate_files(struct checking *checking, const char *id)
         } else if (checkpoint_load(&checkpoint, directory, &options, &inner) == 0) {
             checkpoint_fini(&checkpoint);
         } else {
-            found(checking, directory, inner.message, "send the study again with a new Idempotency-Key; it gives the identical result");
+            found(checking, directory, inner.message,
+                  "send the study again with a new Idempotency-Key; it gives the identical result");
         }
     }
     file_names_free(&names);
@@ -259,7 +263,7 @@ int command_check(const struct options *options, struct error *error)
         && check_orphans(&checking, "checkpoints", "SELECT 1 FROM item WHERE id=?", error) == 0)
         check_orphans(&checking, "datasets", "SELECT 1 FROM item WHERE id=?", error);
     sqlite3_close(checking.database);
-    if (!error->code)
+    if (!error->code || checking.count > 0)         /* what was found is said, even if the looking had to end early */
         tell(&checking, error);
     buffer_fini(&checking.findings);
     return checking.count > 0 ? 3 : 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/json.h"
 #include "api/report.h"
 #include "api/response.h"
 #include "base/file.h"
@@ -81,17 +82,23 @@ static int open_all(struct evaluating *evaluating, const struct options *options
 static void print_result(const struct windows *windows, struct loss_summary summary, const struct options *options,
                          struct error *error)
 {
+    char loss[NUMBER_BYTES], perplexity[NUMBER_BYTES], deviation[NUMBER_BYTES];
     struct buffer out;
 
     buffer_init(&out);
+    number_text(summary.mean, loss);
+    number_text(exp(summary.mean), perplexity);
+    number_text(summary.standard_error, deviation);      /* of one window: null */
     if (options->values[OPTION_JSON])
-        buffer_format(&out, "{\"loss\":%.9g,\"perplexity\":%.9g,\"standard_error\":%.9g,\"windows\":%d,\"tokens\":%lld}\n",
-                      summary.mean, exp(summary.mean), summary.standard_error, windows->count,
-                      (long long)windows->count * windows->context);
-    else
+        buffer_format(&out, "{\"loss\":%s,\"perplexity\":%s,\"standard_error\":%s,\"windows\":%d,\"tokens\":%lld}\n",
+                      loss, perplexity, deviation, windows->count, (long long)windows->count * windows->context);
+    else if (isfinite(summary.standard_error))
         buffer_format(&out, "loss %.6f nats per token, standard error %.6f, perplexity %.4f\n"
                       "%d windows of %d tokens\n", summary.mean, summary.standard_error, exp(summary.mean),
                       windows->count, windows->context);
+    else
+        buffer_format(&out, "loss %.6f nats per token, perplexity %.4f\none window of %d tokens: no standard error\n",
+                      summary.mean, exp(summary.mean), windows->context);
     command_print(&out, error);
     buffer_fini(&out);
 }

@@ -1,8 +1,10 @@
 /* lag grow: only expands a checkpoint; the result is a complete loadable directory. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "api/request.h"
+#include "api/response.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "growth/plan.h"
@@ -69,8 +71,10 @@ static int grow(struct growing *growing, const struct options *options, struct e
 static int save(const struct growing *growing, const char *directory, struct error *error)
 {
     const struct provenance *provenance = &growing->grown.provenance;
+    struct plain_card facts = { .shape = &growing->plan.to, .operators = &growing->list, .loss = (double)NAN,
+                                .tokens_seen = provenance->tokens_seen };
     struct checkpoint_save options = { .moments = growing->grown.moments };
-    struct buffer report;
+    struct buffer report, card;
 
     buffer_init(&report);
     buffer_format(&report, "{\"training\":{\"step\":0,\"tokens_seen\":%llu,\"data_cursor\":%llu,\"seed\":%llu},\"operators\":",
@@ -81,11 +85,15 @@ static int save(const struct growing *growing, const char *directory, struct err
     growth_plan_json(&growing->plan, &report);
     buffer_text(&report, "}\n");
     options.report = report.data;
-    if (report.failed)
+    buffer_init(&card);
+    response_plain_card(&card, &facts);
+    options.card = card.data;
+    if (report.failed || card.failed)
         error_set(error, ERROR_NO_MEMORY, "writing the grown checkpoint: out of memory");
     else
         checkpoint_save(&growing->grown, directory, &options, error);
     buffer_fini(&report);
+    buffer_fini(&card);
     return (int)error->code;
 }
 
@@ -127,6 +135,9 @@ int command_grow(const struct options *options, struct error *error)
         || option_required(options, OPTION_OUT, error)
         || option_count(options, OPTION_SEED, 0, (uint64_t)1 << 53, 1, &growing.seed, error))
         return 0;
+    if (options->values[OPTION_DATA])
+        error_set(error, ERROR_NOT_YET, "--data is for operators that learn, which arrive in a later release; leave it (and "
+                  "LAG_DATA) out");
     if (moments_policy_parse(options->values[OPTION_MOMENTS], &growing.moments))
         error_set(error, ERROR_INVALID, "--moments must be reset, carry or old_only, not \"%.40s\"",
                   options->values[OPTION_MOMENTS]);

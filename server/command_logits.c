@@ -26,6 +26,28 @@ static int check_ids(const struct asking *asking, const char *name, struct error
     return 0;
 }
 
+/* A mask of ones says nothing; padding would change the answer and is not computed in this release. */
+static int check_mask(const struct asking *asking, const char *path, struct error *error)
+{
+    const struct safetensors_entry *entry = safetensors_find(&asking->tokens, "attention_mask");
+    uint64_t count = entry ? safetensors_entry_elements(entry) : 0;
+    int64_t *mask = entry && entry->dtype == DTYPE_I64 ? memory_array((size_t)count, sizeof *mask) : NULL;
+
+    if (!entry)
+        return 0;
+    if (entry->dtype != DTYPE_I64)
+        return error_set(error, ERROR_INVALID, "attention_mask in %s must be I64", path);
+    if (!mask)
+        return error_set(error, ERROR_NO_MEMORY, "reading %s: out of memory", path);
+    if (safetensors_read_raw(&asking->tokens, entry, mask, error) == 0)
+        for (uint64_t i = 0; i < count && !error->code; i++)
+            if (mask[i] != 1)
+                error_set(error, ERROR_NOT_YET, "attention_mask in %s has padding, which arrives in a later release; ask row by "
+                          "row without padding", path);
+    memory_free(mask);
+    return (int)error->code;
+}
+
 static int read_ids(struct asking *asking, const char *path, struct error *error)
 {
     const struct safetensors_entry *entry;
@@ -47,8 +69,9 @@ static int read_ids(struct asking *asking, const char *path, struct error *error
     asking->ids = memory_array((size_t)asking->rows * (size_t)asking->context, sizeof *asking->ids);
     if (!asking->ids)
         return error_set(error, ERROR_NO_MEMORY, "reading %s: out of memory", path);
-    return safetensors_read_raw(&asking->tokens, entry, asking->ids, error) ? (int)error->code
-                                                                           : check_ids(asking, "input_ids", error);
+    if (safetensors_read_raw(&asking->tokens, entry, asking->ids, error) || check_ids(asking, "input_ids", error))
+        return (int)error->code;
+    return check_mask(asking, path, error);
 }
 
 static int write_rows(struct asking *asking, struct network *network, struct safetensors_writer *writer, int32_t *inputs,

@@ -39,7 +39,16 @@ static bool has_ended(struct running *running, enum study_state_name *state)
 
     if (service_study_state(service, running->id, state, &running->error))
         return true;
-    return !service_study(service, running->id) && *state != STUDY_QUEUED && *state != STUDY_RUNNING;
+    return !service_works_on(service, running->id) && *state != STUDY_QUEUED && *state != STUDY_RUNNING;
+}
+
+static void look(struct running *running)
+{
+    enum study_state_name state;
+
+    if (!running->ended && !running->interrupted && running->id[0] && !running->resuming
+        && has_ended(running, &state))
+        finish(running);
 }
 
 static void notified(struct service_watch *watch)
@@ -47,19 +56,18 @@ static void notified(struct service_watch *watch)
     struct running *running = watch->owner;
 
     running->progress.changed = true;
+    look(running);
 }
 
 static void tick(uv_timer_t *timer)
 {
     struct running *running = timer->data;
-    struct service *service = running->host.service;
-    enum study_state_name state;
+    struct host *host = &running->host;
 
     if (running->id[0])
-        progress_show(&running->progress, service_study(service, running->id), (double)running->host.clock.monotonic_ns(&running->host.clock) * 1e-9);
-    if (!running->ended && !running->interrupted && running->id[0] && !running->resuming
-        && has_ended(running, &state))
-        finish(running);
+        progress_show(&running->progress, service_study(host->service, running->id),
+                      (double)host->clock.monotonic_ns(&host->clock) * 1e-9);
+    look(running);
 }
 
 static void drained(void *context)
@@ -123,36 +131,68 @@ static void submitted(void *context, const struct error *error, const char *id, 
         take_up(running);
 }
 
+/* A word of a shell's command line. */
+static void print_word(const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@%";
+
+    if (*word && strspn(word, plain) == strlen(word)) {
+        fprintf(stderr, " %s", word);
+        return;
+    }
+    fprintf(stderr, " '");
+    for (; *word; word++)
+        fprintf(stderr, *word == '\'' ? "'\\''" : "%c", *word);
+    fprintf(stderr, "'");
+}
+
 static void print_resume(const struct running *running)
 {
-    fprintf(stderr, "\ninterrupted; everything is saved. To go on:\n  lag run");
-    for (int i = 0; i < OPTION_COUNT; i++)
-        if (running->options->given[i] && i != OPTION_JSON)
-            fprintf(stderr, " --%s %s", option_flag((enum option)i), running->options->values[i]);
-    fprintf(stderr, " %s\n", running->options->arguments[0]);
+    const struct option_row *rows = options_rows();
+
+    fprintf(stderr, "interrupted; everything is saved. To go on:\n  lag run");
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (!running->options->given[i])
+            continue;
+        fprintf(stderr, " --%s", rows[i].flag);
+        if (rows[i].kind != 'f')
+            print_word(running->options->values[i]);
+    }
+    print_word(running->options->arguments[0]);
+    fprintf(stderr, "\n");
+}
+
+/* What a study that ended left: its result, and where there is one its table and files. */
+static void show(struct running *running, bool json, struct error *error)
+{
+    const char *out = running->options->values[OPTION_OUT];
+    struct service *service = running->host.service;
+    struct buffer result, table;
+    struct error none = { 0 };
+    bool ended;
+
+    buffer_init(&result);
+    buffer_init(&table);
+    if (service_study_json(service, running->id, &result, &ended, error) == 0) {
+        bool has_table = service_study_document(service, running->id, "table.txt", &table, &none) == 0;
+        buffer_text(&result, "\n");
+        if (json || has_table)
+            command_print(json ? &result : &table, error);
+        if (has_table && out && !error->code && run_files_write(service, running->id, &result, out, error) == 0 && !json)
+            printf("Files: %s\n", out);
+    }
+    buffer_fini(&result);
+    buffer_fini(&table);
 }
 
 static int report(struct running *running, struct error *error)
 {
-    bool json = running->options->values[OPTION_JSON] != NULL, ended;
     enum study_state_name state = STUDY_FAILED;
-    struct service *service = running->host.service;
-    struct buffer result, table;
+    char reason[512] = "";
 
-    buffer_init(&result);
-    buffer_init(&table);
-    if (service_study_json(service, running->id, &result, &ended, error) == 0
-        && service_study_document(service, running->id, "table.txt", &table, error) == 0) {
-        buffer_text(&result, "\n");
-        command_print(json ? &result : &table, error);
-        if (running->options->values[OPTION_OUT])
-            run_files_write(service, running->id, &result, running->options->values[OPTION_OUT], error);
-    }
-    service_study_state(service, running->id, &state, error);
-    if (!error->code && running->options->values[OPTION_OUT] && !json)
-        printf("Files: %s\n", running->options->values[OPTION_OUT]);
-    buffer_fini(&result);
-    buffer_fini(&table);
+    show(running, running->options->values[OPTION_JSON] != NULL, error);
+    if (service_study_reason(running->host.service, running->id, &state, reason, error) == 0 && state != STUDY_SUCCEEDED)
+        error_set(error, ERROR_DIVERGED, "the study %s: %s", study_state_text(state), reason);
     return state == STUDY_SUCCEEDED ? 0 : 1;
 }
 

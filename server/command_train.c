@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/json.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/command.h"
@@ -28,22 +29,19 @@ static void on_interrupt(int number)
 
 static void log_line(struct training_run *run, double validation, double error_of, struct error *error)
 {
-    char loss[40] = "null", mean[40] = "null", deviation[40] = "null";
+    char loss[NUMBER_BYTES], mean[NUMBER_BYTES], deviation[NUMBER_BYTES], norm[NUMBER_BYTES];
     const struct trial *trial = &run->trial;
 
     if (!run->log || error->code)
         return;
-    if (isfinite(trial->last_loss))
-        snprintf(loss, sizeof loss, "%.9g", trial->last_loss);
-    if (isfinite(validation)) {
-        snprintf(mean, sizeof mean, "%.9g", validation);
-        snprintf(deviation, sizeof deviation, "%.9g", error_of);
-    }
+    number_text(trial->last_loss, loss);            /* what is not finite is null */
+    number_text(validation, mean);
+    number_text(error_of, deviation);
+    number_text(trial->last_gradient_norm, norm);
     if (fprintf(run->log, "{\"step\":%llu,\"tokens\":%llu,\"train_loss\":%s,\"loss\":%s,\"standard_error\":%s,"
-                "\"learning_rate\":%.9g,\"gradient_norm\":%.9g}\n", (unsigned long long)trial->step,
+                "\"learning_rate\":%.9g,\"gradient_norm\":%s}\n", (unsigned long long)trial->step,
                 (unsigned long long)training_run_tokens(run), loss, mean, deviation,
-                schedule_rate(&run->training, trial->step),
-                isfinite(trial->last_gradient_norm) ? trial->last_gradient_norm : -1) < 0
+                schedule_rate(&run->training, trial->step), norm) < 0
         || fflush(run->log))
         error_set_errno(error, errno, "cannot write --log");
 }
@@ -93,8 +91,10 @@ static int finish(struct training_run *run, const struct options *options, struc
 
     if (training_run_evaluate(run, &summary, error) || training_run_save(run, options->values[OPTION_OUT], summary, error))
         return 0;
-    printf("step %llu: validation loss %.6f (standard error %.6f), saved in %s\n", (unsigned long long)run->trial.step,
-           summary.mean, summary.standard_error, options->values[OPTION_OUT]);
+    printf("step %llu: validation loss %.6f", (unsigned long long)run->trial.step, summary.mean);
+    if (isfinite(summary.standard_error))
+        printf(" (standard error %.6f)", summary.standard_error);
+    printf(", saved in %s\n", options->values[OPTION_OUT]);
     if (run->trial.step < run->training.steps) {
         fprintf(stderr, "interrupted; everything is saved. To go on: the same command with --checkpoint %s\n",
                 options->values[OPTION_OUT]);

@@ -207,7 +207,8 @@ static struct exchange *exchange_new(struct http *http, struct MHD_Connection *c
 /* Too little memory even for an exchange: an answer that needs none of ours. */
 static enum MHD_Result refuse_without_exchange(struct MHD_Connection *connection)
 {
-    static char text[] = "{\"title\":\"Out of memory\",\"status\":503,\"detail\":\"No memory; try again later\"}";
+    static char text[] = "{\"type\":\"urn:lag:error:no_memory\",\"title\":\"Out of memory\",\"status\":503,"
+                         "\"detail\":\"No memory; try again later\"}\n";
     struct MHD_Response *response = MHD_create_response_from_buffer(sizeof text - 1, text, MHD_RESPMEM_PERSISTENT);
     enum MHD_Result result;
 

@@ -115,7 +115,7 @@ static int reply_no_range(struct exchange *exchange, const struct reply *reply, 
     struct buffer body;
 
     buffer_init(&body);
-    buffer_text(&body, "{\"type\": \"about:blank\", \"title\": \"Range not satisfiable\", \"status\": 416, \"detail\": ");
+    buffer_text(&body, "{\"type\": \"urn:lag:error:range\", \"title\": \"Range not satisfiable\", \"status\": 416, \"detail\": ");
     buffer_format(&body, "\"The file has %llu bytes; ask for a range that begins within it\", \"instance\": ",
                   (unsigned long long)size);
     buffer_json_string(&body, exchange->path);

@@ -91,7 +91,7 @@ static void problem_headers(const struct exchange *exchange, struct reply *reply
 
 int reply_problem(struct exchange *exchange)
 {
-    static char bare[] = "{\"type\":\"about:blank\",\"title\":\"Out of memory\",\"status\":503,"
+    static char bare[] = "{\"type\":\"urn:lag:error:no_memory\",\"title\":\"Out of memory\",\"status\":503,"
                          "\"detail\":\"No memory for the answer; try again later\"}\n";
     struct reply reply = {.status = error_http_status(exchange->error.code), .type = "application/problem+json"};
     struct buffer body;

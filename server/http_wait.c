@@ -53,20 +53,32 @@ void exchange_unwatch(struct exchange *exchange)
     exchange->counted = false;
 }
 
+/* `Accept: text/plain` asks for the ranked table that `lag run` prints: for a person with curl. */
+static bool wants_table(const struct exchange *exchange)
+{
+    const char *accept = exchange_header(exchange, "Accept");
+
+    return accept && strstr(accept, "text/plain") && !strstr(accept, "application/json");
+}
+
 static int reply_study(struct exchange *exchange)
 {
+    struct service *service = exchange->http->service;
+    const char *id = exchange->match.arguments[0];
+    bool ended = false, table = wants_table(exchange);
     struct buffer body;
-    bool ended = false;
     int code;
 
     exchange_unwatch(exchange);
     buffer_init(&body);
-    code = service_study_json(exchange->http->service, exchange->match.arguments[0], &body, &ended, &exchange->error);
+    code = table ? service_study_document(service, id, "table.txt", &body, &exchange->error)
+                 : service_study_json(service, id, &body, &ended, &exchange->error);
     if (code) {
         buffer_fini(&body);
         return code;
     }
-    return reply_buffer(exchange, &(struct reply){.status = 200, .type = "application/json"}, &body);
+    return reply_buffer(exchange, &(struct reply){.status = 200, .type = table ? "text/plain; charset=utf-8"
+                                                                               : "application/json"}, &body);
 }
 
 /* Has the study ended? Its events tell more cheaply than its JSON: only the new ones are read. */

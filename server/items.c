@@ -12,20 +12,30 @@
 
 enum { ID_HEX_DIGITS = 26 };
 
+/* The place is taken by the same content. Who put it there may have failed to make its name durable. */
+static int keep_other(struct item *item, const char *from, const char *to, struct error *error)
+{
+    char parent[FILE_PATH_BYTES];
+
+    item->existed = true;
+    snprintf(parent, sizeof parent, "%s", to);
+    *strrchr(parent, '/') = '\0';
+    if (file_sync_directory(parent, error))
+        return (int)error->code;
+    return file_remove_tree(from, error);
+}
+
 /* Moves `from` to its place; if the place is taken the content is there already. */
 static int move_in(struct item *item, const char *from, const char *to, struct error *error)
 {
     struct error inner = { 0 };
 
-    item->existed = file_exists(to);
-    if (item->existed)
-        return file_remove_tree(from, error);
+    if (file_exists(to))
+        return keep_other(item, from, to, error);
     if (file_rename(from, to, &inner) == 0)
         return 0;
-    if (file_exists(to)) {        /* the same upload came twice at once */
-        item->existed = true;
-        return file_remove_tree(from, error);
-    }
+    if (file_exists(from) && file_exists(to))        /* the same upload came twice at once */
+        return keep_other(item, from, to, error);
     return error_set(error, inner.code, "%s", inner.message);
 }
 
@@ -44,6 +54,40 @@ static int sync_tree(const char *directory, struct error *error)
     return error->code ? (int)error->code : file_sync_directory(directory, error);
 }
 
+/* Weights are named by their values: the same ones in shards or under another prefix are the same. */
+static bool holds_weights(const char *name)
+{
+    size_t length = strlen(name);
+    bool tensors = length > 12 && strcmp(name + length - 12, ".safetensors") == 0;
+
+    return (tensors && strcmp(name, "optimizer.safetensors") != 0) || strcmp(name, "model.safetensors.index.json") == 0;
+}
+
+int item_checkpoint_id(const char *directory, const char *weights_hash, char id[STORE_ID_BYTES], struct error *error)
+{
+    char path[FILE_PATH_BYTES], hex[HASH_HEX_BYTES];
+    uint8_t digest[HASH_BYTES];
+    struct hash_state state;
+    struct file_names names;
+
+    if (file_list(directory, &names, error))
+        return (int)error->code;
+    hash_begin(&state);
+    hash_update(&state, weights_hash, strlen(weights_hash));
+    for (int i = 0; i < names.count && !error->code; i++) {
+        if (holds_weights(names.names[i]) || file_join(path, directory, names.names[i], error)
+            || source_hash_file(path, hex, error))
+            continue;
+        hash_update(&state, names.names[i], strlen(names.names[i]) + 1);
+        hash_update(&state, hex, HASH_HEX_BYTES);
+    }
+    hash_end(&state, digest);
+    hash_hex(digest, hex);
+    snprintf(id, STORE_ID_BYTES, "ckpt_%.*s", ID_HEX_DIGITS, hex);
+    file_names_free(&names);
+    return (int)error->code;
+}
+
 static int judge_checkpoint(struct item *item, const char *directory, struct error *error)
 {
     struct checkpoint_load options = { .moments = true };
@@ -56,7 +100,7 @@ static int judge_checkpoint(struct item *item, const char *directory, struct err
         return (int)error->code;
     }
     shape = &checkpoint.table.shape;
-    snprintf(item->id, sizeof item->id, "ckpt_%.*s", ID_HEX_DIGITS, checkpoint.hash);
+    item_checkpoint_id(directory, checkpoint.hash, item->id, error);
     snprintf(item->info, sizeof item->info,
              "{\"family\":\"%s\",\"layers\":%d,\"width\":%d,\"heads\":%d,\"ff\":%d,\"context\":%d,\"vocabulary\":%d,"
              "\"parameters\":%llu,\"dtype\":\"%s\",\"moments\":%s,\"sha256\":\"%s\"}",
@@ -64,7 +108,7 @@ static int judge_checkpoint(struct item *item, const char *directory, struct err
              shape->vocabulary, (unsigned long long)checkpoint.table.parameters, dtype_name(checkpoint.dtype),
              checkpoint.moments ? "true" : "false", checkpoint.hash);
     checkpoint_fini(&checkpoint);
-    return 0;
+    return (int)error->code;
 }
 
 int item_accept_checkpoint(struct item *item, const struct store *store, const char *directory, struct error *error)
@@ -77,6 +121,7 @@ int item_accept_checkpoint(struct item *item, const struct store *store, const c
         && store_path(store, path, error, "checkpoints/%s", item->id) == 0)
         move_in(item, directory, path, error);
     if (error->code) {
+        error_shorten(error, directory, "upload");
         (void)file_remove_tree(directory, &ignored);
         item->kind = NULL;
     }
@@ -104,6 +149,7 @@ int item_accept_dataset(struct item *item, const struct store *store, const char
         }
     }
     if (error->code) {
+        error_shorten(error, file, "upload");
         (void)file_remove(file, &ignored);
         item->kind = NULL;
     }

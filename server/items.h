@@ -11,6 +11,9 @@ struct item {
     bool existed;
 };
 
+/* The name of a checkpoint's content: weights, and every file beside them (configuration, optimizer state, report,
+ * tokenizer): what differs in any of them is another checkpoint. */
+int item_checkpoint_id(const char *directory, const char *weights_hash, char id[STORE_ID_BYTES], struct error *error);
 /* On a worker: judges the upload (every header, every weight), names it by its hash, moves it into the store. The upload is
  * moved or removed in every case. ERROR_INVALID with what is wrong, ERROR_DISK_FULL … */
 int item_accept_checkpoint(struct item *item, const struct store *store, const char *directory, struct error *error);

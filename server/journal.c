@@ -2,6 +2,22 @@
 
 #include "server/metrics.h"
 
+/* Under a savepoint of its own. Some failures (a full disk) take the whole transaction with them. */
+static void apply_entry(struct journal *journal, struct journal_entry *entry, sqlite3 *database)
+{
+    struct error error = { 0 };
+
+    if (sql_run(database, "SAVEPOINT entry", &journal->error))
+        return;
+    entry->refused = changes_apply(&entry->changes, database, &error) != 0;
+    if (entry->refused && !journal->refusal.code)
+        journal->refusal = error;
+    if (entry->refused && sqlite3_get_autocommit(database))
+        journal->error = error;
+    else
+        sql_run(database, entry->refused ? "ROLLBACK TO entry; RELEASE entry" : "RELEASE entry", &journal->error);
+}
+
 static void run_transaction(struct journal *journal)
 {
     sqlite3 *database = journal->store->writer;
@@ -10,7 +26,7 @@ static void run_transaction(struct journal *journal)
     if (sql_run(database, "BEGIN IMMEDIATE", &journal->error))
         return;
     for (struct journal_entry *entry = journal->writing; entry && !journal->error.code; entry = entry->next)
-        changes_apply(&entry->changes, database, &journal->error);
+        apply_entry(journal, entry, database);
     if (!journal->error.code && fault_strikes(FAULT_FSYNC))
         error_set(&journal->error, ERROR_IO, "writing the store: fsync failed");
     if (!journal->error.code)
@@ -33,6 +49,7 @@ static void journal_run(struct pool_job *job)
 
     cross_points(journal, false);
     error_clear(&journal->error);
+    error_clear(&journal->refusal);
     run_transaction(journal);
     cross_points(journal, true);
     journal->last_seconds = (double)(journal->clock->monotonic_ns(journal->clock) - begin) * 1e-9;
@@ -51,7 +68,7 @@ static void journal_done(struct pool_job *job, bool cancelled)
 {
     struct journal *journal = job->owner;
     struct journal_entry *entry = journal->writing, *next;
-    struct error error = journal->error;
+    struct error error = journal->error, refusal = journal->refusal;
 
     if (cancelled)
         error_set(&error, ERROR_CANCELLED, "writing the store: stopped");
@@ -64,7 +81,7 @@ static void journal_done(struct pool_job *job, bool cancelled)
     for (; entry; entry = next) {
         next = entry->next;
         changes_fini(&entry->changes);
-        entry->done(entry, &error);
+        entry->done(entry, entry->refused && !error.code ? &refusal : &error);
     }
     if (journal->waiting && !journal->running)
         journal_begin(journal);
@@ -81,6 +98,7 @@ void journal_init(struct journal *journal, struct store *store, struct pool *poo
 void journal_append(struct journal *journal, struct journal_entry *entry)
 {
     entry->next = NULL;
+    entry->refused = false;
     *journal->waiting_end = entry;
     journal->waiting_end = &entry->next;
     if (!journal->running)

@@ -1,5 +1,6 @@
 /* Journal: the store's writes, one serial job at a time on the pool. Entries that wait while a job runs are committed
- * together: one transaction, one fsync. A failed transaction fails all of its entries; each owner tries again in its own way.
+ * together: one transaction, one fsync. An entry that the database refuses (or that ran out of memory while it was built)
+ * fails alone; a failed transaction fails all of its entries. Each owner tries again in its own way.
  * Thread rule: loop thread; only the job itself runs on a worker. */
 #ifndef SERVER_JOURNAL_H
 #define SERVER_JOURNAL_H
@@ -17,6 +18,7 @@ struct journal_entry {
     void *owner;
     bool has_points;                                                              /* fault points around the commit */
     enum fault_point_name before, after;
+    bool refused;                                                                 /* the journal's own */
     struct journal_entry *next;
 };
 
@@ -28,6 +30,7 @@ struct journal {
     struct pool_job job;
     struct journal_entry *waiting, **waiting_end, *writing;
     struct error error;           /* of the transaction */
+    struct error refusal;         /* of the first entry that the database refused */
     bool running;
     uint64_t commits;
     double seconds;               /* spent in transactions */

@@ -1,4 +1,5 @@
 /* lag: the binary. Finds the command, runs it, turns its error into one line on standard error and an exit code. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,14 +28,20 @@ static int print_help(const char *command)
     return error_exit_code(error.code);
 }
 
+/* A detail whose text is the message, or begins with the pointer, is not said twice. */
 static void complain(const struct error *error)
 {
     fprintf(stderr, "lag: %s\n", error->message);
-    for (int i = 0; i < error->detail_count; i++)
-        if (strcmp(error->details[i].text, error->message) != 0 || error->details[i].pointer[0])
-            fprintf(stderr, "  %s%s%s\n", error->details[i].pointer,
-                    strcmp(error->details[i].text, error->message) ? ": " : "",
-                    strcmp(error->details[i].text, error->message) ? error->details[i].text : "");
+    for (int i = 0; i < error->detail_count; i++) {
+        const struct error_detail *detail = &error->details[i];
+        bool same = strcmp(detail->text, error->message) == 0;
+        bool named = strncmp(detail->text, detail->pointer, strlen(detail->pointer)) == 0;
+
+        if (same && (!detail->pointer[0] || strstr(error->message, detail->pointer)))
+            continue;
+        fprintf(stderr, "  %s%s%s\n", same || !named ? detail->pointer : "", same || named || !detail->pointer[0] ? "" : ": ",
+                same ? "" : detail->text);
+    }
 }
 
 static int run_command(int count, char **arguments)

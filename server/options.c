@@ -9,13 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-struct option_row {
-    const char *flag;
-    char kind;
-    const char *word, *fallback;
-    unsigned commands;
-    const char *help;
-};
+enum { HELP_COLUMNS = 79, HELP_INDENT = 28 };
 
 static const struct option_row option_rows[OPTION_COUNT] = {
 #define X(code, flag, kind, word, fallback, commands, help) { flag, kind, word, fallback, commands, help },
@@ -24,27 +18,44 @@ static const struct option_row option_rows[OPTION_COUNT] = {
 };
 
 static const struct command_row commands[COMMAND_COUNT] = {
-    [COMMAND_SERVE] = { "serve", "", "the HTTP service", 0, 0, false },
-    [COMMAND_RUN] = { "run", "STUDY.json", "one study without HTTP; the same study and store resumes", 1, 1, false },
-    [COMMAND_GROW] = { "grow", "", "only expand a checkpoint", 0, 0, false },
-    [COMMAND_TRAIN] = { "train", "", "train one model", 0, 0, false },
-    [COMMAND_EVAL] = { "eval", "", "mean loss, perplexity, standard error", 0, 0, false },
-    [COMMAND_LOGITS] = { "logits", "", "logits of given tokens, as safetensors", 0, 0, false },
-    [COMMAND_INSPECT] = { "inspect", "PATH", "shape, parameters, tensors of a checkpoint", 1, 1, false },
-    [COMMAND_OPERATORS] = { "operators", "", "the table of growth operators", 0, 0, false },
-    [COMMAND_OPTIMIZERS] = { "optimizers", "", "the table of optimizers", 0, 0, false },
-    [COMMAND_SCHEDULES] = { "schedules", "", "the table of schedules", 0, 0, false },
-    [COMMAND_CHECK] = { "check", "STORE", "verify a store; names the repair", 1, 1, false },
-    [COMMAND_HEALTH] = { "health", "", "ask a running server whether it is alive", 0, 0, true },
-    [COMMAND_COORDCHECK] = { "coordcheck", "", "coordinate check (later release)", 0, 4, false },
-    [COMMAND_TRANSFER] = { "transfer", "", "learning-rate transfer (later release)", 0, 4, false },
-    [COMMAND_POWERFIT] = { "powerfit", "", "power-law fit (later release)", 0, 4, false },
-    [COMMAND_REPLAY] = { "replay", "CURVES.json", "apply a rule to saved curves (later release)", 0, 4, false },
+    [COMMAND_SERVE] = { "serve", "", "the HTTP service", 0, 0, false,
+                        "Takes checkpoints, data and studies over HTTP; docs/api.md describes the requests. Studies that were "
+                        "cut short go on by themselves. SIGTERM or Ctrl-C saves what runs and stops." },
+    [COMMAND_RUN] = { "run", "STUDY.json", "one study without HTTP", 1, 1, false,
+                      "The same study with the same store goes on where it stopped, or shows the finished result. Ctrl-C saves "
+                      "and prints the line that goes on. --out gets result.json, curves.csv, curves.json, plot.svg and a "
+                      "directory per kept candidate." },
+    [COMMAND_GROW] = { "grow", "--checkpoint DIR --operators JSON --out DIR", "only grow a checkpoint", 0, 0, false,
+                       "Writes a complete directory that transformers loads. Nothing is trained." },
+    [COMMAND_TRAIN] = { "train", "(--shape FILE|--checkpoint DIR) --data FILE --out DIR", "train one model", 0, 0, false,
+                        "A checkpoint with its optimizer state goes on as if it had never stopped. Ctrl-C saves." },
+    [COMMAND_EVAL] = { "eval", "--checkpoint DIR --data FILE", "mean loss, perplexity, standard error", 0, 0, false,
+                       "On the files of a study's candidate, with the study's validation data, it gives the loss that the "
+                       "study reported." },
+    [COMMAND_LOGITS] = { "logits", "--checkpoint DIR --tokens FILE --out FILE", "logits of given tokens", 0, 0, false,
+                         "Writes a safetensors file with the tensor logits (B, T, V), F32." },
+    [COMMAND_INSPECT] = { "inspect", "PATH", "shape, parameters and tensors of a checkpoint", 1, 1, false, NULL },
+    [COMMAND_OPERATORS] = { "operators", "", "the table of growth operators", 0, 0, false, NULL },
+    [COMMAND_OPTIMIZERS] = { "optimizers", "", "the table of optimizers", 0, 0, false, NULL },
+    [COMMAND_SCHEDULES] = { "schedules", "", "the table of learning-rate schedules", 0, 0, false, NULL },
+    [COMMAND_CHECK] = { "check", "STORE", "verify a store; names the repair", 1, 1, false,
+                        "Reads every row and every file, changes nothing. Exit code 3 if something is damaged." },
+    [COMMAND_HEALTH] = { "health", "", "ask a running server whether it is alive", 0, 0, true,
+                         "Exit code 0 if it answers. For container health checks." },
+    [COMMAND_COORDCHECK] = { "coordcheck", "", "coordinate check (later release)", 0, 4, false, NULL },
+    [COMMAND_TRANSFER] = { "transfer", "", "learning-rate transfer (later release)", 0, 4, false, NULL },
+    [COMMAND_POWERFIT] = { "powerfit", "", "power-law fit (later release)", 0, 4, false, NULL },
+    [COMMAND_REPLAY] = { "replay", "CURVES.json", "apply a rule to saved curves (later release)", 0, 4, false, NULL },
 };
 
 const struct command_row *command_rows(void)
 {
     return commands;
+}
+
+const struct option_row *options_rows(void)
+{
+    return option_rows;
 }
 
 const char *option_flag(enum option option)
@@ -107,8 +118,8 @@ static int parse_arguments(struct options *options, int count, char **arguments,
         } else if (options->argument_count < row->most) {
             options->arguments[options->argument_count++] = arguments[i];
         } else {
-            return error_set(error, ERROR_INVALID, "unexpected argument \"%.100s\"; usage: lag %s %s [flags]",
-                             arguments[i], row->name, row->arguments);
+            return error_set(error, ERROR_INVALID, "unexpected argument \"%.100s\"; usage: lag %s%s%s [flags]",
+                             arguments[i], row->name, *row->arguments ? " " : "", row->arguments);
         }
     }
     if (!options->values[OPTION_HELP] && options->argument_count < row->least)
@@ -117,17 +128,23 @@ static int parse_arguments(struct options *options, int count, char **arguments,
     return 0;
 }
 
+void option_variable(enum option option, char name[OPTION_VARIABLE_BYTES])
+{
+    const char *flag = option_rows[option].flag;
+    size_t length = strlen(strcpy(name, "LAG_"));
+
+    for (; *flag && length + 1 < OPTION_VARIABLE_BYTES; flag++)
+        name[length++] = *flag == '-' ? '_' : (char)(*flag - 'a' + 'A');
+    name[length] = '\0';
+}
+
 static void take_environment(struct options *options)
 {
     for (int i = 0; i < OPTION_COUNT; i++) {
-        char name[64] = "LAG_";
+        char name[OPTION_VARIABLE_BYTES];
         const char *value;
 
-        for (size_t j = 0; option_rows[i].flag[j] && j < 50; j++) {
-            char letter = option_rows[i].flag[j];
-            name[4 + j] = letter == '-' ? '_' : (char)(letter - 'a' + 'A');
-            name[5 + j] = '\0';
-        }
+        option_variable((enum option)i, name);
         if (options->given[i] || i == OPTION_HELP || !serves(i, options->command) || !(value = getenv(name)) || !*value)
             continue;
         if (option_rows[i].kind == 'f' && (strcmp(value, "0") == 0 || strcmp(value, "false") == 0))
@@ -275,39 +292,80 @@ int option_bytes(const struct options *options, enum option option, uint64_t fal
 
 /* ---- help */
 
-static void help_overview(struct buffer *out)
-{
-    buffer_text(out, "lag: which way of growing a small pretrained transformer should get the full pretraining?\n\n"
-                     "usage: lag COMMAND [flags]\n\n");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        if (!commands[i].hidden)
-            buffer_format(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
-    buffer_text(out, "\n`lag COMMAND --help` lists its flags. `lag --version` prints the version.\n"
-                     "Exit codes: 0 done, 1 failed and may pass later, 2 wrong usage or input, 3 store damaged,\n"
-                     "130 interrupted (the work is saved).\n");
-}
-
-/* Help text wrapped to 80 columns, indented by `indent`. */
+/* Appends text wrapped to 79 columns; lines after the first begin at `indent`, where the first one stands already. */
 static void wrapped(struct buffer *out, const char *text, int indent)
 {
     int column = indent;
 
     while (*text) {
-        size_t word = strcspn(text, " ");
-        if (column + (int)word > 79 && column > indent) {
+        int word = (int)strcspn(text, " ");
+        if (column > indent && column + 1 + word > HELP_COLUMNS) {
             buffer_format(out, "\n%*s", indent, "");
             column = indent;
-        }
-        buffer_append(out, text, word);
-        column += (int)word;
-        text += word;
-        if (*text == ' ') {
-            text++;
-            if (column < 79)
-                buffer_text(out, " ");
+        } else if (column > indent) {
+            buffer_text(out, " ");
             column++;
         }
+        buffer_append(out, text, (size_t)word);
+        column += word;
+        text += word;
+        text += strspn(text, " ");
     }
+    buffer_text(out, "\n");
+}
+
+static void help_overview(struct buffer *out)
+{
+    buffer_text(out, "lag: which way of growing a small transformer deserves the full training?\n\n"
+                     "usage: lag COMMAND [flags]\n\n");
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (!commands[i].hidden)
+            buffer_format(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
+    buffer_text(out, "\n`lag COMMAND --help` lists its flags. `lag --version` prints the version.\n\n"
+                     "Exit codes: 0 done, 1 failed and may pass later, 2 wrong usage or input,\n"
+                     "3 store damaged, 130 interrupted (the work is saved).\n");
+}
+
+/* What is said to this command: the alternative that begins with its name, else the first. */
+static void help_of(const char *help, const char *command, char *text, size_t size)
+{
+    size_t length = strlen(command);
+    const char *found = help;
+
+    for (const char *bar = strstr(help, " | "); bar; bar = strstr(bar + 3, " | "))
+        if (strncmp(bar + 3, command, length) == 0 && bar[3 + length] == ':')
+            found = bar + 3 + length + 2;
+    snprintf(text, size, "%s", found);
+    if ((help = strstr(text, " | ")) != NULL)
+        text[help - text] = '\0';
+}
+
+/* "  --store DIR     directory that … [LAG_STORE, default ./lag-data]" */
+static void help_flag(struct buffer *out, enum option option, const char *command)
+{
+    const struct option_row *row = &option_rows[option];
+    char left[48], name[OPTION_VARIABLE_BYTES], text[512];
+    size_t length;
+
+    option_variable(option, name);
+    snprintf(left, sizeof left, "  --%s %s", row->flag, row->word ? row->word : "");
+    help_of(row->help, command, text, sizeof text);
+    length = strlen(text);
+    if (option != OPTION_HELP)
+        snprintf(text + length, sizeof text - length, " [%s%s%s%s]", name, row->kind == 'f' ? "=1" : "",
+                 row->fallback ? ", default " : "", row->fallback ? row->fallback : "");
+    buffer_format(out, "%-*s", HELP_INDENT, left);
+    wrapped(out, text, HELP_INDENT);
+}
+
+static void help_command(struct buffer *out, const struct command_row *row)
+{
+    char text[512];
+
+    snprintf(text, sizeof text, "%c%s.%s%s", row->summary[0] - 'a' + 'A', row->summary + 1, row->about ? " " : "",
+             row->about ? row->about : "");
+    buffer_format(out, "usage: lag %s%s%s [flags]\n\n", row->name, *row->arguments ? " " : "", row->arguments);
+    wrapped(out, text, 0);
     buffer_text(out, "\n");
 }
 
@@ -320,20 +378,12 @@ void options_help(struct buffer *out, const char *name)
         help_overview(out);
         return;
     }
-    buffer_format(out, "usage: lag %s%s%s [flags]\n\n%s\n\n", commands[command].name, *commands[command].arguments ? " " : "",
-                  commands[command].arguments, commands[command].summary);
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        const struct option_row *row = &option_rows[i];
-        char left[48];
-
-        if (!serves(i, (enum command)command))
-            continue;
-        snprintf(left, sizeof left, "  --%s %s", row->flag, row->word ? row->word : "");
-        buffer_format(out, "%-27s ", left);
-        wrapped(out, row->help, 28);
-        if (row->fallback)
-            buffer_format(out, "%28sdefault %s\n", "", row->fallback);
-    }
-    buffer_text(out, "\nEvery flag has a twin in the environment: --data-root is LAG_DATA_ROOT. Order: flag,\n"
-                     "environment, --config file, default.\n");
+    help_command(out, &commands[command]);
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (serves(i, (enum command)command))
+            help_flag(out, (enum option)i, commands[command].name);
+    buffer_text(out, "\nIn brackets: the variable of the environment that can stand for a flag.\n");
+    buffer_text(out, serves(OPTION_CONFIG, (enum command)command)
+                         ? "A flag goes before its variable, then the --config file, then the default.\n"
+                         : "A flag goes before its variable, the variable before the default.\n");
 }

@@ -3,12 +3,18 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-enum { BAR_CELLS = 24 };
+enum { BAR_CELLS = 20 };
 
 void progress_init(struct progress *progress, bool terminal)
 {
-    *progress = (struct progress){ .terminal = terminal };
+    struct winsize size;
+
+    *progress = (struct progress){ .terminal = terminal, .columns = 80 };
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)
+        progress->columns = size.ws_col;
 }
 
 static void format_left(double seconds, char text[32])
@@ -21,9 +27,10 @@ static void format_left(double seconds, char text[32])
         snprintf(text, 32, "%d:%02d:%02d", (int)seconds / 3600, (int)seconds / 60 % 60, (int)seconds % 60);
 }
 
+/* One line, never wider than the terminal: a wrapped line could not be redrawn. */
 static void draw(struct progress *progress, const char *what, uint64_t done, uint64_t total, double loss, double now)
 {
-    char bar[BAR_CELLS + 1], left[32];
+    char bar[BAR_CELLS + 1], left[32], line[256];
     double rate = progress->begun && now > progress->begin
                       ? (double)(done - progress->begin_steps) / (now - progress->begin) : 0;
     int cells = total > 0 ? (int)((double)BAR_CELLS * (double)done / (double)total) : 0;
@@ -32,7 +39,8 @@ static void draw(struct progress *progress, const char *what, uint64_t done, uin
         bar[i] = i < cells ? '#' : '.';
     bar[BAR_CELLS] = '\0';
     format_left(rate > 0 ? (double)(total - done) / rate : -1, left);
-    fprintf(stderr, "\r[%s] %s  loss %.4f  %.0f steps/s  %s left\033[K", bar, what, loss, rate, left);
+    snprintf(line, sizeof line, "[%s] %s  loss %.4f  %.0f steps/s  %s left", bar, what, loss, rate, left);
+    fprintf(stderr, "\r%.*s\033[K", progress->columns - 1, line);
     fflush(stderr);
     progress->drawn = true;
 }
@@ -105,7 +113,7 @@ void progress_show(struct progress *progress, const struct study *study, double 
         plain_lines(progress, study);
         return;
     }
-    snprintf(what, sizeof what, "%d candidates, step %llu of at most %llu", study->spec->candidate_count,
+    snprintf(what, sizeof what, "%d x step %llu/%llu", study->spec->candidate_count,
              (unsigned long long)(done / (uint64_t)(study->spec->candidate_count ? study->spec->candidate_count : 1)),
              (unsigned long long)study->spec->selection.max_k);
     draw(progress, what, done, total, best_loss(study), now);

@@ -10,6 +10,7 @@
 
 struct progress {
     bool terminal, drawn, changed;
+    int columns;                      /* of the terminal */
     double begin, last;               /* seconds */
     uint64_t begin_steps;
     bool begun;

@@ -4,7 +4,6 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
-#include "growth/plan.h"
 #include "server/service_state.h"
 
 static int free_slot(const struct service *service)
@@ -13,22 +12,6 @@ static int free_slot(const struct service *service)
         if (!service->slots[i].busy)
             return i;
     return -1;
-}
-
-/* Bytes that a candidate's trial takes; 0 if that can't be known now. */
-static size_t seat_bytes(const struct seat *seat)
-{
-    const struct run *run = seat->run;
-    struct error ignored = { 0 };
-    struct growth_plan plan;
-    size_t bytes;
-
-    if (growth_plan_init(&plan, &run->sources.parent.table.shape, &run->spec.candidates[seat->candidate].operators,
-                         &ignored))
-        return 0;
-    bytes = trial_bytes(&plan.to, &run->spec.training);
-    growth_plan_fini(&plan);
-    return bytes;
 }
 
 /* A resident trial that may leave memory: it waits at a barrier with its state on disk, or it can be grown again. */
@@ -60,12 +43,11 @@ static bool park_one(struct service *service)
 static bool take_memory(struct seat *seat)
 {
     struct service *service = seat->run->service;
-    size_t bytes = seat_bytes(seat);
 
-    while (!service_memory_take(service, bytes))
+    while (!service_memory_take(service, seat->trial_bytes))
         if (!park_one(service))
             return false;
-    seat->bytes = bytes;
+    seat->bytes = seat->trial_bytes;
     return true;
 }
 
@@ -74,7 +56,7 @@ static bool lend_grow(struct run *run, int slot)
     for (int i = 0; i < run->spec.candidate_count; i++) {
         struct seat *seat = &run->seats[i];
 
-        if (seat->state == SEAT_EMPTY && !seat->hash[0] && !run->study.candidates[i].grown) {
+        if (seat->state == SEAT_EMPTY && !seat->known && !run->study.candidates[i].grown) {
             if (!take_memory(seat))
                 return false;
             seat_grow(seat, slot);
@@ -91,8 +73,7 @@ static bool bring_in(struct seat *seat, int slot)
 
     if (!take_memory(seat))
         return false;
-    bool on_disk = seat_trial_path(seat->run, seat->candidate, path, &ignored) == 0 && file_exists(path);
-    if (on_disk && (seat->saved || seat->run->study.candidates[seat->candidate].step > 0 || seat->run->recovered))
+    if (!seat->damaged && seat_trial_path(seat->run, seat->candidate, path, &ignored) == 0 && file_exists(path))
         seat_load(seat, slot);
     else
         seat_grow(seat, slot);
@@ -126,7 +107,7 @@ static void retry_saves(struct run *run)
 {
     for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
         if (run->seats[i].state == SEAT_WAITING && run->seats[i].commits_pending == 0)
-            seat_save(&run->seats[i], NULL);
+            seat_save_again(&run->seats[i]);
 }
 
 static bool lend_one(struct service *service, int slot)

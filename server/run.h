@@ -13,7 +13,8 @@
  * A seat's life:
  *   EMPTY --grow or load job--> IDLE <--slice job--> LENT
  *     ^                          |  evaluation at a barrier, or 30 s since the last save
- *     +---parked, ended---- IDLE <--commit-- COMMITTING <--file-- SAVING <-- WAITING (for earlier points' commits)
+ *     +---parked, ended---- IDLE <--commit-- COMMITTING <--file-- SAVING <-- WAITING (for earlier points' commits,
+ *                                                                                   or for the end of a pause)
  * Thread rule: loop thread; a job's function touches only what was lent to it. */
 #ifndef SERVER_RUN_H
 #define SERVER_RUN_H
@@ -35,7 +36,7 @@ struct seat {
     struct run *run;
     int candidate;
     enum seat_state state;
-    bool resident;                  /* trial and buffers are in memory, their bytes are counted */
+    bool resident;                  /* trial and buffers are in memory */
     size_t bytes;                   /* counted against the memory limit */
     struct trial trial;
     struct evaluation evaluation;
@@ -52,11 +53,16 @@ struct seat {
     struct pool_job job;            /* grow, load, save */
     struct journal_entry entry;     /* the commit after a save */
     struct error error;             /* of job */
-    /* grow's answers */
+    /* from the plan, known since the run was loaded */
+    struct shape shape;
+    size_t trial_bytes;
+    double rate_scale;              /* of hidden learning rates */
+    bool damaged;                   /* the file on disk is of no use: grow and train anew */
+    /* grow's answers, the worker's until `known` */
+    bool known;
     char hash[65];
     uint64_t parameters;
     double flops_per_token, preservation;
-    struct tensor_table *unused_table;
 };
 
 /* A job's worker-side share of the training memory. */
@@ -70,8 +76,11 @@ struct run {
     enum run_intent intent;
     char reason[512];                       /* why queued again, failed */
     int64_t retry_ns;                       /* paused until then; 0: not paused */
+    int retries;                            /* since something worked */
     bool recovered, job_running;
     bool reload;                            /* some background write was lost: start over from the store */
+    bool unsavable;                         /* while stopping: what was written last is what the next start finds */
+    int lost_candidate;                     /* of the finish job: whose saved trial is gone or damaged; -1 */
     struct pool_job job;                    /* load, finish */
     struct error error;                     /* of job */
     struct request *request;
@@ -87,21 +96,24 @@ struct run {
     struct study_outcome outcome;
     bool has_outcome;
     int outcome_decisions;                  /* the outcome belongs to that many decisions */
-    char (*warnings)[256];
+    uint64_t scratch_bytes;                 /* what a worker needs for its largest candidate */
+    const char **warnings;                  /* owned, each too */
     int warning_count;
     char *recipe;
     struct service_waiter *waiters;         /* cancel or drain callbacks */
     bool ending;
 };
 
-/* run.c: life */
+/* run.c: life; run_trouble.c: trouble and stopping */
 struct run *run_new(struct service *service, struct study_row *row, struct error *error);     /* takes the row's strings */
 void run_free(struct run *run);
 void run_load(struct run *run);                    /* submits the load job */
-bool run_is_idle(const struct run *run);           /* no job, slice, save or commit of it is under way */
-void run_pause(struct run *run, const struct error *error);    /* transient trouble: queued with the reason, tried again */
-void run_fail(struct run *run, const struct error *error);     /* for good (resumable by hand) */
+bool run_is_idle(const struct run *run);           /* no job, slice, save or commit of it is under way or waits */
+/* Trouble: what may pass (memory, disk, I/O) puts the study back to queued with the reason, to be tried again; anything
+ * else fails it for good (resumable by hand). A study that is stopping already only stops. */
+void run_trouble(struct run *run, const struct error *error);
 void run_stop(struct run *run, enum run_intent intent);        /* cancel or drain: stops slices, saves, then run_stopped */
+void run_advance_stopping(struct run *run);        /* the same for one that is stopping */
 void run_advance(struct run *run);                 /* next phase if the present one is complete; called by the pump */
 int run_refresh_outcome(struct run *run);          /* outcome as it stands now */
 void run_view(struct run *run, struct study_view *view);
@@ -111,6 +123,7 @@ void seat_grow(struct seat *seat, int slot);
 /* Makes the grown checkpoint of a candidate again (worker). */
 int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *grown, struct error *error);
 struct trial_options run_trial_options(const struct run *run, int candidate);
+int run_plan_seats(struct run *run, struct error *error);      /* shapes, bytes, rates and warnings of all candidates */
 bool run_all_grown(const struct run *run);
 void run_grown(struct run *run);                   /* all hashes known: facts, twins, warnings; then ACTIVE */
 
@@ -122,6 +135,7 @@ int seat_buffers(struct seat *seat, struct error *error);
 
 /* run_save.c */
 void seat_save(struct seat *seat, const struct point *point);   /* point NULL: only the trial */
+void seat_save_again(struct seat *seat);                        /* one that waits */
 int seat_trial_path(const struct run *run, int candidate, char path[FILE_PATH_BYTES], struct error *error);
 
 /* run_record.c: what becomes durable */
@@ -130,6 +144,8 @@ void run_add_point(struct changes *changes, struct run *run, int candidate, cons
 void run_record_decisions(struct run *run);                                      /* decides what can be decided */
 void run_record_state(struct run *run, enum study_state_name state, const char *reason);
 void run_record_candidate(struct run *run, int candidate);
+void run_record_pause(struct run *run);                                          /* if the store takes it */
+void run_forget_points(struct run *run, int candidate, uint64_t from);           /* then starts over from the store */
 
 /* run_finish.c */
 void run_finish(struct run *run);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/checkpoint.h"
 #include "server/run.h"
@@ -24,19 +25,26 @@ static bool is_kept(const struct run *run, const struct ranking_row *row)
 
 /* ---- one candidate's directory */
 
-static int open_trial(const struct run *run, const struct checkpoint *grown, int candidate, struct trial *trial,
+/* The state that was saved at k. One that is gone, damaged or of another step is lost: the candidate is trained anew. */
+static int open_trial(struct run *run, const struct checkpoint *grown, int candidate, struct trial *trial,
                       struct error *error)
 {
     struct trial_options options = run_trial_options(run, candidate);
+    struct error ignored = { 0 };
     char path[FILE_PATH_BYTES];
 
     if (seat_trial_path(run, candidate, path, error) || trial_init_empty(trial, &grown->table.shape, &options, error))
         return (int)error->code;
-    if (trial_load(trial, path, error)) {
-        trial_fini(trial);
-        return (int)error->code;
+    if (trial_load(trial, path, error) == 0 && trial->step != run->outcome.k)
+        error_set(error, ERROR_DAMAGED, "%s is of step %llu instead of %llu", path, (unsigned long long)trial->step,
+                  (unsigned long long)run->outcome.k);
+    if (error->code == ERROR_DAMAGED || error->code == ERROR_NOT_FOUND) {
+        run->lost_candidate = candidate;
+        (void)file_remove(path, &ignored);
     }
-    return 0;
+    if (error->code)
+        trial_fini(trial);
+    return (int)error->code;
 }
 
 static int save_grown(const struct checkpoint *grown, const char *directory, struct error *error)
@@ -149,6 +157,7 @@ static void finish_run(struct pool_job *job)
     char path[FILE_PATH_BYTES];
 
     error_clear(error);
+    run->lost_candidate = -1;
     FAULT_POINT(rank_begin);
     if (store_path(&run->service->store, path, error, "studies/%s/candidates", run->row.id)
         || file_make_directory(path, error))
@@ -177,6 +186,7 @@ static void cleanup_done(struct pool_job *job, bool cancelled)
     struct run *run = job->owner;
 
     (void)cancelled;
+    run->job_running = false;
     service_run_remove(run->service, run);
 }
 
@@ -189,12 +199,14 @@ static void commit_done(struct journal_entry *entry, const struct error *error)
     if (error->code) {
         run->phase = RUN_FINISHING;
         run->ending = false;
-        run_pause(run, error);
+        run->row.state = STUDY_RUNNING;
+        run_trouble(run, error);
         service_pump_soon(run->service);
         return;
     }
     service_notify(run->service, run->row.id);
     run->job = (struct pool_job){ .lane = POOL_SERVICE, .run = cleanup_run, .done = cleanup_done, .owner = run };
+    run->job_running = true;
     run->service->pool.submit(&run->service->pool, &run->job);
 }
 
@@ -202,6 +214,7 @@ static void fill_end(struct run *run, struct changes *changes)
 {
     struct buffer result, event;
     struct study_view view;
+    char identity[64];
 
     buffer_init(&result);
     buffer_init(&event);
@@ -212,8 +225,9 @@ static void fill_end(struct run *run, struct changes *changes)
         store_set_candidate(changes, run->row.id, i, &run->study.candidates[i]);
     store_set_state(changes, run->row.id, run->row.state, run->reason, run->row.started_ms, run->row.ended_ms,
                     result.data ? result.data : "");
-    store_add_event(changes, run->row.id, "state", "end", event.data ? event.data : "{}");
-    store_add_event(changes, run->row.id, "end", "end", event.data ? event.data : "{}");
+    service_event_identity(run->service, identity);
+    store_add_event(changes, run->row.id, "state", identity, event.data ? event.data : "{}");
+    store_add_event(changes, run->row.id, "end", identity, event.data ? event.data : "{}");
     changes->failed |= result.failed || event.failed;
     buffer_fini(&result);
     buffer_fini(&event);
@@ -226,7 +240,7 @@ static void commit_end(struct run *run)
 
     if (!entry) {
         error_set(&error, ERROR_NO_MEMORY, "finishing study %s: out of memory", run->row.id);
-        run_pause(run, &error);
+        run_trouble(run, &error);
         return;
     }
     *entry = (struct journal_entry){ .done = commit_done, .owner = run, .has_points = true,
@@ -249,9 +263,16 @@ static void finish_done(struct pool_job *job, bool cancelled)
     struct run *run = job->owner;
 
     run->job_running = false;
+    if (run->error.code && run->lost_candidate >= 0 && run->intent == INTENT_GO) {
+        struct log_fields fields = { .study = run->row.id, .error = &run->error,
+                                     .candidate = run->spec.candidates[run->lost_candidate].name };
+        log_write(LOG_WARNING, &fields, "a saved trial is of no use; the candidate is trained anew");
+        run->error.code = ERROR_IO;                 /* passes: by what follows */
+        run_forget_points(run, run->lost_candidate, run->outcome.k);
+    }
     if (run->error.code)
-        run_pause(run, &run->error);
-    else if (!cancelled)
+        run_trouble(run, &run->error);
+    else if (!cancelled && run->intent != INTENT_CANCEL)
         commit_end(run);
     service_pump_soon(run->service);
 }
@@ -267,14 +288,20 @@ void run_finish(struct run *run)
     run_view(run, &view);
     if (!view.outcome) {
         error_set(&error, ERROR_NO_MEMORY, "ranking study %s: out of memory", run->row.id);
-        run_pause(run, &error);
+        run_trouble(run, &error);
         return;
     }
     memory_free(run->recipe);
+    run->recipe = NULL;
     buffer_init(&recipe);
     if (run->outcome.choice >= 0)
         response_recipe(&recipe, &view);
     run->recipe = buffer_take(&recipe, NULL);
+    if (run->outcome.choice >= 0 && !run->recipe) {
+        error_set(&error, ERROR_NO_MEMORY, "ranking study %s: out of memory", run->row.id);
+        run_trouble(run, &error);
+        return;
+    }
     run->job = (struct pool_job){ .lane = POOL_SERVICE, .run = finish_run, .done = finish_done, .owner = run };
     run->job_running = true;
     run->service->pool.submit(&run->service->pool, &run->job);

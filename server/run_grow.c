@@ -23,19 +23,65 @@ int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *
 
 struct trial_options run_trial_options(const struct run *run, int candidate)
 {
-    struct error ignored = { 0 };
-    struct growth_plan plan;
-    double scale = 1;
+    return (struct trial_options){ .kernels = run->service->kernels, .training = run->spec.training,
+                                   .hidden_rate_scale = run->seats[candidate].rate_scale,
+                                   .sampler = run->spec.data.sampler, .seed_index = 0 };
+}
 
-    if (run->spec.training.width_rate_scaled
-        && growth_plan_init(&plan, &run->sources.parent.table.shape, &run->spec.candidates[candidate].operators,
-                            &ignored) == 0) {
-        scale = 1 / plan.width_factor;
+/* ---- plans: what a candidate will be, before it is grown */
+
+static int add_warning(struct run *run, const char *text, struct error *error)
+{
+    const char **list = memory_resize(run->warnings, (size_t)(run->warning_count + 1) * sizeof *list);
+
+    if (!list)
+        return error_set(error, ERROR_NO_MEMORY, "study %s: out of memory", run->row.id);
+    run->warnings = list;
+    list[run->warning_count] = memory_string(text);
+    if (!list[run->warning_count])
+        return error_set(error, ERROR_NO_MEMORY, "study %s: out of memory", run->row.id);
+    run->warning_count++;
+    return 0;
+}
+
+static int take_plan(struct run *run, struct seat *seat, const struct growth_plan *plan, struct error *error)
+{
+    const struct training *training = &run->spec.training;
+    uint64_t scratch = scratch_bytes(run->service->kernels, &plan->to, training);
+
+    seat->shape = plan->to;
+    seat->trial_bytes = trial_bytes(&plan->to, training);
+    seat->rate_scale = training->width_rate_scaled ? 1 / plan->width_factor : 1;
+    if (scratch > run->scratch_bytes)
+        run->scratch_bytes = scratch;
+    for (int i = 0; i < plan->warning_count; i++) {
+        char text[sizeof plan->warnings[0] + SPEC_NAME_MAX + 8];
+        snprintf(text, sizeof text, "\"%s\": %s", run->spec.candidates[seat->candidate].name, plan->warnings[i]);
+        if (add_warning(run, text, error))
+            return (int)error->code;
+    }
+    return 0;
+}
+
+int run_plan_seats(struct run *run, struct error *error)
+{
+    char text[128];
+
+    snprintf(text, sizeof text, "the checkpoint's config.json has dropout %.3g; it is trained as 0",
+             run->sources.facts.dropout);
+    if (run->sources.facts.dropout > 0 && add_warning(run, text, error))
+        return (int)error->code;
+    for (int i = 0; i < run->spec.candidate_count && !error->code; i++) {
+        struct growth_plan plan;
+        if (growth_plan_init(&plan, &run->sources.parent.table.shape, &run->spec.candidates[i].operators, error))
+            break;
+        take_plan(run, &run->seats[i], &plan, error);
         growth_plan_fini(&plan);
     }
-    return (struct trial_options){ .kernels = run->service->kernels, .training = run->spec.training,
-                                   .hidden_rate_scale = scale, .sampler = run->spec.data.sampler, .seed_index = 0 };
+    return (int)error->code;
 }
+
+/* ---- growing */
 
 static int grow_trial(struct seat *seat, struct error *error)
 {
@@ -72,20 +118,23 @@ static void grow_done(struct pool_job *job, bool cancelled)
     struct run *run = seat->run;
     struct service *service = run->service;
 
+    bool grown = !cancelled && !seat->error.code;
+
     service->slots[seat->slot].busy = false;
-    if (cancelled || seat->error.code || seat_buffers(seat, &seat->error)) {
-        if (!cancelled && !seat->error.code)
-            trial_fini(&seat->trial);
+    if (grown && seat_buffers(seat, &seat->error)) {
+        trial_fini(&seat->trial);
+        grown = false;
+    }
+    if (!grown) {
         service_memory_give(service, seat->bytes);
         seat->bytes = 0;
         seat->state = SEAT_EMPTY;
-        if (seat->error.code == ERROR_INVALID)
-            run_fail(run, &seat->error);
-        else if (seat->error.code)
-            run_pause(run, &seat->error);
+        if (seat->error.code)
+            run_trouble(run, &seat->error);
     } else {
-        seat->resident = true;
+        seat->resident = seat->known = true;
         seat->state = SEAT_IDLE;
+        seat->saved_ns = service_now(service);
         if (run->phase == RUN_ACTIVE)
             study_trained(&run->study, seat->candidate, 0);
     }
@@ -106,7 +155,7 @@ void seat_grow(struct seat *seat, int slot)
 bool run_all_grown(const struct run *run)
 {
     for (int i = 0; i < run->spec.candidate_count; i++)
-        if (!run->study.candidates[i].grown && !run->seats[i].hash[0])
+        if (!run->study.candidates[i].grown && !run->seats[i].known)
             return false;
     return true;
 }

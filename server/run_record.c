@@ -12,42 +12,59 @@ struct record {
     struct journal_entry entry;
     struct run *run;
     struct seat *seat;          /* whose point it is, or NULL */
+    bool optional;              /* nobody misses it */
 };
+
+static void start_over(struct run *run, const struct error *error)
+{
+    run_trouble(run, error);
+    run->reload = true;
+}
 
 static void record_done(struct journal_entry *entry, const struct error *error)
 {
     struct record *record = entry->owner;
     struct run *run = record->run;
+    bool lost = error->code && !record->optional;
 
     run->commits_pending--;
     if (record->seat)
         record->seat->commits_pending--;
     memory_free(record);
-    if (error->code && run->intent == INTENT_GO) {
-        /* What was lost is a function of what is saved: start over from the store once it takes writes again. */
-        run_pause(run, error);
-        run->reload = true;
-    }
+    /* What was lost is a function of what is saved: start over from the store once it takes writes again. A trial must
+     * not be saved past a point that was lost. */
+    if (lost && run->intent != INTENT_GO)
+        run->unsavable = true;
+    if (lost)
+        start_over(run, error);
     service_notify(run->service, run->row.id);
     service_pump_soon(run->service);
 }
 
-static struct record *record_new(struct run *run, struct seat *seat)
+static struct record *record_make(struct run *run, struct seat *seat)
 {
     struct record *record = memory_new(sizeof *record);
-    struct error error = { 0 };
 
-    if (!record) {
-        error_set(&error, ERROR_NO_MEMORY, "recording study %s: out of memory", run->row.id);
-        run_pause(run, &error);
-        run->reload = true;
+    if (!record)
         return NULL;
-    }
     record->run = run;
     record->seat = seat;
     record->entry.done = record_done;
     record->entry.owner = record;
     changes_init(&record->entry.changes);
+    return record;
+}
+
+static struct record *record_new(struct run *run, struct seat *seat)
+{
+    struct record *record = record_make(run, seat);
+    struct error error = { 0 };
+
+    if (!record) {
+        error_set(&error, ERROR_NO_MEMORY, "recording study %s: out of memory", run->row.id);
+        run->unsavable |= run->intent != INTENT_GO;
+        start_over(run, &error);
+    }
     return record;
 }
 
@@ -75,6 +92,24 @@ void run_add_point(struct changes *changes, struct run *run, int candidate, cons
     buffer_fini(&data);
 }
 
+/* A candidate's row; one that will train no more is an `error` event too. */
+static void add_candidate(struct changes *changes, struct run *run, int candidate)
+{
+    const struct candidate *facts = &run->study.candidates[candidate];
+    struct buffer data;
+    char identity[32];
+
+    store_set_candidate(changes, run->row.id, candidate, facts);
+    if (facts->state != CANDIDATE_DIVERGED && facts->state != CANDIDATE_FAILED)
+        return;
+    buffer_init(&data);
+    response_event_error(&data, run->spec.candidates[candidate].name, (double)facts->diverged_step, facts->reason);
+    snprintf(identity, sizeof identity, "%d", candidate);
+    store_add_event(changes, run->row.id, "error", identity, data.data ? data.data : "{}");
+    changes->failed |= data.failed;
+    buffer_fini(&data);
+}
+
 void run_record_point(struct seat *seat, const struct point *point)
 {
     struct run *run = seat->run;
@@ -84,8 +119,7 @@ void run_record_point(struct seat *seat, const struct point *point)
         return;
     run_add_point(&record->entry.changes, run, seat->candidate, point);
     if (run->study.candidates[seat->candidate].state == CANDIDATE_DIVERGED)
-        store_set_candidate(&record->entry.changes, run->row.id, seat->candidate,
-                            &run->study.candidates[seat->candidate]);
+        add_candidate(&record->entry.changes, run, seat->candidate);
     record_commit(record);
 }
 
@@ -95,28 +129,58 @@ void run_record_candidate(struct run *run, int candidate)
 
     if (!record)
         return;
-    store_set_candidate(&record->entry.changes, run->row.id, candidate, &run->study.candidates[candidate]);
+    add_candidate(&record->entry.changes, run, candidate);
     record_commit(record);
 }
 
 /* ---- states */
 
-void run_record_state(struct run *run, enum study_state_name state, const char *reason)
+static void add_state(struct record *record, enum study_state_name state, const char *reason)
 {
-    struct record *record = record_new(run, NULL);
+    struct run *run = record->run;
     struct buffer data;
     char identity[64];
 
-    if (!record)
-        return;
     buffer_init(&data);
     response_event_state(&data, state, reason);
-    snprintf(identity, sizeof identity, "%lld", (long long)service_wall(run->service));
+    service_event_identity(run->service, identity);
     store_set_state(&record->entry.changes, run->row.id, state, reason, run->row.started_ms, run->row.ended_ms, "");
     store_add_event(&record->entry.changes, run->row.id, "state", identity, data.data ? data.data : "{}");
     record->entry.changes.failed |= data.failed;
     buffer_fini(&data);
     record_commit(record);
+}
+
+void run_record_state(struct run *run, enum study_state_name state, const char *reason)
+{
+    struct record *record = record_new(run, NULL);
+
+    if (record)
+        add_state(record, state, reason);
+}
+
+void run_record_pause(struct run *run)
+{
+    struct record *record = record_make(run, NULL);
+
+    if (!record)
+        return;
+    record->optional = true;
+    add_state(record, STUDY_QUEUED, run->reason);
+}
+
+void run_forget_points(struct run *run, int candidate, uint64_t from)
+{
+    struct record *record = record_new(run, NULL);
+
+    if (!record)
+        return;
+    changes_add(&record->entry.changes, "DELETE FROM point WHERE study=? AND candidate=? AND step>=?", "tii", run->row.id,
+                (int64_t)candidate, (int64_t)from);
+    changes_add(&record->entry.changes, "UPDATE candidate SET step=0 WHERE study=? AND number=?", "ti", run->row.id,
+                (int64_t)candidate);
+    record_commit(record);
+    run->reload = true;
 }
 
 /* ---- decisions */
@@ -166,7 +230,7 @@ void run_record_decisions(struct run *run)
         struct record *record;
 
         if (error.code) {
-            run_pause(run, &error);
+            run_trouble(run, &error);
             return;
         }
         if (decision.kind == DECISION_NONE || !(record = record_new(run, NULL)))

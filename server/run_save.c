@@ -20,10 +20,10 @@ static void save_retry_later(struct seat *seat, const struct error *error)
 
     if (run->intent == INTENT_GO) {
         seat->state = SEAT_WAITING;        /* the pump asks again once the study is no longer paused */
-        run_pause(run, error);
+        run_trouble(run, error);
     } else {
         seat->state = SEAT_IDLE;           /* stopping: the last saved state will do */
-        run->error = *error;
+        run->unsavable = true;
     }
     service_pump_soon(run->service);
 }
@@ -40,8 +40,11 @@ static void commit_done(struct journal_entry *entry, const struct error *error)
         return;
     }
     seat->state = SEAT_IDLE;
+    run->retries = 0;
     if (seat->save_has_point && study_point(&run->study, seat->candidate, &seat->pending, &inner))
         save_retry_later(seat, &inner);
+    else if (seat->save_has_point && run->study.candidates[seat->candidate].state == CANDIDATE_DIVERGED)
+        run_record_candidate(run, seat->candidate);
     service_notify(run->service, run->row.id);
     service_pump_soon(run->service);
 }
@@ -71,12 +74,10 @@ static void save_run(struct pool_job *job)
     char path[FILE_PATH_BYTES];
 
     error_clear(&seat->error);
-    FAULT_POINT(trial_save_begin);
     if (store_path(&run->service->store, path, &seat->error, "studies/%s/trials", run->row.id)
         || file_make_directory(path, &seat->error) || seat_trial_path(run, seat->candidate, path, &seat->error))
         return;
     trial_save(&seat->trial, path, &seat->error);
-    FAULT_POINT(trial_save_after_rename);
 }
 
 static void save_done(struct pool_job *job, bool cancelled)
@@ -88,6 +89,7 @@ static void save_done(struct pool_job *job, bool cancelled)
         return;
     }
     seat->saved = true;
+    seat->damaged = false;
     seat->saved_step = seat->trial.step;
     seat->saved_ns = service_now(seat->run->service);
     commit_save(seat);
@@ -104,12 +106,21 @@ static void save_begin(struct seat *seat)
 
 void seat_save(struct seat *seat, const struct point *point)
 {
+    seat->save_has_point = point != NULL;
     if (point)
         seat->pending = *point;        /* its losses stay in seat->evaluation until the next evaluation begins */
-    if (seat->state != SEAT_WAITING)
-        seat->save_has_point = point != NULL;
     if (seat->commits_pending > 0)
         seat->state = SEAT_WAITING;
     else
         save_begin(seat);
+}
+
+void seat_save_again(struct seat *seat)
+{
+    if (seat->run->unsavable) {
+        seat->state = SEAT_IDLE;
+        service_pump_soon(seat->run->service);
+    } else {
+        save_begin(seat);
+    }
 }

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
-#include "growth/plan.h"
 #include "server/run.h"
 #include "server/metrics.h"
 #include "server/service_state.h"
@@ -95,8 +95,9 @@ static void seat_point(struct seat *seat)
         seat_save(seat, &point);
         return;
     }
+    error_clear(&seat->error);
     if (study_point(&run->study, seat->candidate, &point, &seat->error)) {
-        run_pause(run, &seat->error);
+        run_trouble(run, &seat->error);
         return;
     }
     run_record_point(seat, &point);
@@ -161,7 +162,7 @@ static void slice_finished(struct pool_job *job, bool cancelled)
         if (!slice->evaluation)
             seat_trained(seat);
         if (slice->status && slice->status != ERROR_CANCELLED)
-            (error_http_status((enum error_code)slice->status) == 422 ? run_fail : run_pause)(run, &slice->error);
+            run_trouble(run, &slice->error);
         else if (slice->evaluation && slice->evaluation_finished && !slice->status)
             seat_point(seat);
     }
@@ -217,18 +218,14 @@ static void load_trial(struct pool_job *job)
     struct seat *seat = job->owner;
     struct run *run = seat->run;
     struct trial_options options = run_trial_options(run, seat->candidate);
-    const struct spec_candidate *wanted = &run->spec.candidates[seat->candidate];
     char path[FILE_PATH_BYTES];
-    struct growth_plan plan;
 
     error_clear(&seat->error);
     if (seat_trial_path(run, seat->candidate, path, &seat->error)
-        || growth_plan_init(&plan, &run->sources.parent.table.shape, &wanted->operators, &seat->error))
+        || trial_init_empty(&seat->trial, &seat->shape, &options, &seat->error))
         return;
-    if (trial_init_empty(&seat->trial, &plan.to, &options, &seat->error) == 0
-        && trial_load(&seat->trial, path, &seat->error))
+    if (trial_load(&seat->trial, path, &seat->error))
         trial_fini(&seat->trial);
-    growth_plan_fini(&plan);
 }
 
 static void load_refused(struct seat *seat)
@@ -239,11 +236,16 @@ static void load_refused(struct seat *seat)
     service_memory_give(service, seat->bytes);
     seat->bytes = 0;
     seat->state = SEAT_EMPTY;
-    if (seat->error.code == ERROR_DAMAGED) {        /* its own curve tells how it was: train it anew, bit for bit the same */
+    if (seat->error.code == ERROR_DAMAGED || seat->error.code == ERROR_NOT_FOUND) {
+        /* Trained anew it comes out the same, bit for bit; its curve is known already. */
+        struct log_fields fields = { .study = run->row.id, .error = &seat->error,
+                                     .candidate = run->spec.candidates[seat->candidate].name };
+        log_write(LOG_WARNING, &fields, "a saved trial is of no use; the candidate is trained anew");
         seat->saved = false;
+        seat->damaged = true;
         run->study.candidates[seat->candidate].step = 0;
     } else if (seat->error.code) {
-        run_pause(run, &seat->error);
+        run_trouble(run, &seat->error);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "server/pump.h"
 #include "server/service_state.h"
+#include "server/tidy.h"
 
 enum { TICK_MS = 500 };
 
@@ -52,6 +53,11 @@ void service_new_id(struct service *service, const char *prefix, char id[SERVICE
     snprintf(id, SERVICE_ID_BYTES, "%s%s", prefix, text);
 }
 
+void service_event_identity(struct service *service, char identity[64])
+{
+    snprintf(identity, 64, "%lld:%llu", (long long)service_wall(service), (unsigned long long)service->id_counter++);
+}
+
 /* ---- memory */
 
 bool service_memory_take(struct service *service, size_t bytes)
@@ -67,11 +73,14 @@ void service_memory_give(struct service *service, size_t bytes)
     service->memory_used -= bytes;
 }
 
-uint64_t service_trial_memory(const struct service *service, size_t scratch)
+void service_memory_limit(struct service *service)
 {
-    uint64_t reserved = (uint64_t)scratch * (uint64_t)service->options.workers;
+    uint64_t scratch = 0, limit = service->options.memory_bytes;
 
-    return service->options.memory_bytes > reserved ? service->options.memory_bytes - reserved : 0;
+    for (const struct run *run = service->runs; run; run = run->next)
+        scratch = run->scratch_bytes > scratch ? run->scratch_bytes : scratch;
+    scratch *= (uint64_t)service->options.workers;
+    service->trial_memory = limit > scratch ? limit - scratch : 0;
 }
 
 /* ---- runs */
@@ -95,6 +104,7 @@ void service_run_remove(struct service *service, struct run *run)
         }
     memcpy(id, run->row.id, sizeof id);
     run_free(run);
+    service_memory_limit(service);
     service_notify(service, id);
     service_pump_soon(service);
 }
@@ -104,6 +114,8 @@ int service_start_run(struct service *service, const char *id, bool recovered, s
     struct study_row row;
     struct run *run, **link;
 
+    if (service->draining)         /* it stays queued in the store, for the next start */
+        return 0;
     if (store_study(&service->store, id, &row, error))
         return (int)error->code;
     run = run_new(service, &row, error);
@@ -114,6 +126,18 @@ int service_start_run(struct service *service, const char *id, bool recovered, s
         continue;
     *link = run;
     run_load(run);
+    return 0;
+}
+
+int service_begin_run(struct service *service, const char *id, bool recovered, struct error *error)
+{
+    struct error inner = { 0 };
+
+    if (service_start_run(service, id, recovered, &inner) == 0)
+        return 0;
+    if (!service->options.recover)
+        return error_set(error, inner.code, "%s", inner.message);
+    service->recovered = false;         /* stored it is: the next tick finds it */
     return 0;
 }
 
@@ -180,7 +204,7 @@ static void pump_now(uv_idle_t *handle)
     uv_idle_stop(handle);
     service->pumping = false;
     pump(service);
-    if (service->draining && !service->drain_told && all_quiet(service)) {
+    if (service->drained && !service->drain_told && all_quiet(service)) {
         service->drain_told = true;
         service->drained(service->drain_context);
     }
@@ -194,20 +218,18 @@ void service_pump_soon(struct service *service)
     uv_idle_start(&service->pump_idle, pump_now);
 }
 
-static void tick(uv_timer_t *timer)
-{
-    service_pump_soon(timer->data);
-}
-
+/* The pool first: it is the one that may find no memory, and handles can't be taken back at once. */
 static int open_handles(struct service *service, struct error *error)
 {
     uv_loop_t *loop = service->options.loop;
 
+    if (pool_uv_init(&service->pool, loop, service->options.workers, error))
+        return (int)error->code;
     if (uv_timer_init(loop, &service->tick) || uv_idle_init(loop, &service->pump_idle))
         return error_set(error, ERROR_NO_MEMORY, "the event loop has no room for the service");
     service->tick.data = service->pump_idle.data = service;
     service->handles_open = 2;
-    return pool_uv_init(&service->pool, loop, service->options.workers, error);
+    return 0;
 }
 
 int service_open(struct service **opened, const struct service_options *options, struct error *error)
@@ -233,6 +255,7 @@ int service_open(struct service **opened, const struct service_options *options,
             *opened = service;
             return 0;
         }
+        pool_uv_fini(&service->pool);
         store_close(&service->store);
     }
     memory_free(service->slots);
@@ -240,44 +263,102 @@ int service_open(struct service **opened, const struct service_options *options,
     return (int)error->code;
 }
 
-static void recover_state(struct service *service, enum study_state_name state)
+/* ---- recovery */
+
+static void refused_stored(struct journal_entry *entry, const struct error *error)
+{
+    struct service *service = entry->owner;
+
+    (void)error;                        /* not written: the next start says it again */
+    memory_free(entry);
+    service->jobs--;
+    service_pump_soon(service);
+}
+
+/* A stored study that no retry can bring to life: its row is wrong. */
+static void refuse_stored(struct service *service, const char *id, const struct error *error)
+{
+    struct log_fields fields = { .study = id, .error = error };
+    struct journal_entry *entry = memory_new(sizeof *entry);
+
+    log_write(LOG_ERROR, &fields, "a stored study could not be taken up");
+    if (!entry)
+        return;
+    changes_init(&entry->changes);
+    store_set_state(&entry->changes, id, STUDY_FAILED, error->message, 0, service_wall(service), "");
+    entry->done = refused_stored;
+    entry->owner = service;
+    service->jobs++;
+    journal_append(&service->journal, entry);
+}
+
+/* false: not all could be looked at; the next tick tries again. */
+static bool recover_state(struct service *service, enum study_state_name state)
 {
     struct error error = { 0 };
     struct id_list list;
 
     if (store_studies_in(&service->store, state, &list, &error) == 0) {
-        for (int i = 0; i < list.count && !error.code; i++)
-            service_start_run(service, list.ids[i], true, &error);
+        for (int i = 0; i < list.count && !error.code; i++) {
+            if (service_run_find(service, list.ids[i])
+                || service_start_run(service, list.ids[i], true, &error) == 0)
+                continue;
+            if (error.code == ERROR_NO_MEMORY || error.code == ERROR_IO || error.code == ERROR_UNAVAILABLE)
+                break;
+            refuse_stored(service, list.ids[i], &error);
+            error_clear(&error);
+        }
         id_list_fini(&list);
     }
-    if (error.code) {
-        struct log_fields fields = { .error = &error };
-        log_write(LOG_ERROR, &fields, "a stored study could not be taken up");
-        snprintf(service->trouble, sizeof service->trouble, "%.500s", error.message);
-    }
+    snprintf(service->trouble, sizeof service->trouble, "%.500s", error.message);
+    return !error.code;
+}
+
+static void recover(struct service *service)
+{
+    service->recovered = !service->options.recover
+                         || (recover_state(service, STUDY_RUNNING) && recover_state(service, STUDY_QUEUED));
+}
+
+void service_tick(struct service *service)
+{
+    if (service->started && !service->recovered && !service->draining)
+        recover(service);
+    service_pump_soon(service);
+}
+
+static void tick(uv_timer_t *timer)
+{
+    service_tick(timer->data);
 }
 
 void service_start(struct service *service)
 {
     service->started = true;
-    if (service->options.recover) {
-        recover_state(service, STUDY_RUNNING);
-        recover_state(service, STUDY_QUEUED);
-    }
-    service->recovered = true;
+    recover(service);
+    service_tidy(service);
     uv_timer_start(&service->tick, tick, TICK_MS, TICK_MS);
+    service_pump_soon(service);
+}
+
+/* ---- stopping */
+
+static void drain_runs(struct service *service)
+{
+    service->draining = true;
+    for (struct run *run = service->runs; run; run = run->next)
+        if (run->intent == INTENT_GO && run->phase != RUN_ENDED)
+            run_stop(run, INTENT_DRAIN);
+        else
+            run->retry_ns = 0;          /* one that is stopping already tries once more, now */
     service_pump_soon(service);
 }
 
 void service_drain(struct service *service, void (*done)(void *context), void *context)
 {
-    service->draining = true;
     service->drained = done;
     service->drain_context = context;
-    for (struct run *run = service->runs; run; run = run->next)
-        if (run->intent == INTENT_GO && run->phase != RUN_ENDED)
-            run_stop(run, INTENT_DRAIN);
-    service_pump_soon(service);
+    drain_runs(service);
 }
 
 static void handle_closed(uv_handle_t *handle)
@@ -292,12 +373,11 @@ static void handle_closed(uv_handle_t *handle)
 
 void service_close(struct service *service)
 {
+    drain_runs(service);
+    while (!all_quiet(service))
+        uv_run(service->options.loop, UV_RUN_ONCE);
     service->closing = true;
-    while (service->runs) {
-        struct run *run = service->runs;
-        service->runs = run->next;
-        run_free(run);
-    }
+    uv_idle_stop(&service->pump_idle);
     for (int i = 0; i < service->options.workers; i++)
         scratch_free(service->slots[i].scratch);
     pool_uv_fini(&service->pool);

@@ -44,9 +44,12 @@ int service_take_up(struct service *service, const char *id, struct error *error
 bool service_ready(const struct service *service, char reason[256]);
 /* Lines "[+]name ok" / "[-]name failed: why" for /readyz?verbose. */
 void service_ready_verbose(struct service *service, struct buffer *out);
-/* Stops lending slices, saves what runs; `done` when everything is on disk. Studies stay `running`/`queued` in the store and go on at
- * the next start. */
+/* Stops lending slices, saves what runs; `done` when everything is on disk. Studies stay `running`/`queued` in the
+ * store and go on at the next start. */
 void service_drain(struct service *service, void (*done)(void *context), void *context);
+/* Whether the study is in memory: being worked on, or not yet out of our hands. Once it is not, its row is all there is. */
+bool service_works_on(struct service *service, const char *id);
+/* Saves what still runs (as service_drain), running the loop until nothing is under way. Not from a callback of the loop. */
 void service_close(struct service *service);
 
 /* ---- uploads: the HTTP room wrote the files below service_upload_directory(); accepting verifies, hashes, moves, commits */
@@ -82,6 +85,9 @@ int service_delete(struct service *service, const char *kind, const char *id, se
 /* ---- reading: at once, from memory or by a short query. ERROR_NOT_FOUND. */
 int service_study_json(struct service *service, const char *id, struct buffer *out, bool *ended, struct error *error);
 int service_study_state(struct service *service, const char *id, enum study_state_name *state, struct error *error);
+/* As stored. */
+int service_study_reason(struct service *service, const char *id, enum study_state_name *state, char reason[512],
+                         struct error *error);
 int service_list(struct service *service, const char *kind, const char *state, int limit, const char *after,
                  struct buffer *out, struct error *error);          /* {"items": […], "next": …} */
 int service_show(struct service *service, const char *kind, const char *id, struct buffer *out, struct error *error);
@@ -98,7 +104,12 @@ int service_kept_directory(struct service *service, const char *id, int nth, cha
                            struct error *error);
 
 /* ---- watching: `notify` is called (loop thread) whenever the study has new events or ended. */
-struct service_watch { void (*notify)(struct service_watch *watch); void *owner; struct service_watch *next; char id[SERVICE_ID_BYTES]; };
+struct service_watch {
+    void (*notify)(struct service_watch *watch);
+    void *owner;
+    struct service_watch *next;
+    char id[SERVICE_ID_BYTES];
+};
 int service_watch_add(struct service *service, const char *id, struct service_watch *watch, struct error *error);
 void service_watch_remove(struct service *service, struct service_watch *watch);
 /* Events after `last` as server-sent-event text ("id: 7\nevent: evaluation\ndata: {…}\n\n"), at most `limit`; *last moves

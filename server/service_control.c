@@ -109,7 +109,7 @@ static void resumed(struct journal_entry *entry, const struct error *error)
 
     control->error = *error;
     if (!error->code)
-        service_start_run(control->service, control->id, true, &control->error);
+        service_begin_run(control->service, control->id, true, &control->error);
     control_answer(control, &control->error);
 }
 
@@ -117,14 +117,15 @@ static void record_resume(struct control *control, const struct study_row *row)
 {
     struct service *service = control->service;
     struct buffer event;
-    char identity[32];
+    char identity[64];
 
     control->entry = (struct journal_entry){ .done = resumed, .owner = control };
     changes_init(&control->entry.changes);
     store_set_state(&control->entry.changes, control->id, STUDY_QUEUED, "", row->started_ms, 0, "");
     buffer_init(&event);
     response_event_state(&event, STUDY_QUEUED, "");
-    snprintf(identity, sizeof identity, "%lld", (long long)service_wall(service));
+    control->entry.changes.failed |= event.failed;
+    service_event_identity(service, identity);
     store_add_event(&control->entry.changes, control->id, "state", identity, event.data ? event.data : "{}");
     changes_add(&control->entry.changes, "DELETE FROM event WHERE study=? AND kind='end'", "t", control->id);
     buffer_fini(&event);

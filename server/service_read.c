@@ -2,21 +2,27 @@
  * afterwards. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "server/service_state.h"
 
 /* ---- studies */
 
-/* A study that was never worked on in this process, or failed before it could be: its row says what there is. */
-static void row_json(struct buffer *out, const struct study_row *row)
+bool service_works_on(struct service *service, const char *id)
+{
+    return service_run_find(service, id) != NULL;
+}
+
+/* A study that is not loaded yet, or failed before it could be: its row says what there is. */
+static void row_json(struct buffer *out, const struct study_row *row, const struct run *run)
 {
     buffer_text(out, "{\"id\":");
     buffer_json_string(out, row->id);
     buffer_text(out, ",\"name\":");
     buffer_json_string(out, row->name);
-    buffer_format(out, ",\"state\":\"%s\",\"reason\":", study_state_text(row->state));
-    buffer_json_string(out, row->reason);
+    buffer_format(out, ",\"state\":\"%s\",\"reason\":", study_state_text(run ? run->row.state : row->state));
+    buffer_json_string(out, run ? run->reason : row->reason);
     buffer_text(out, ",\"request\":");
     buffer_text(out, row->request);
     buffer_text(out, "}");
@@ -37,7 +43,7 @@ int service_study_json(struct service *service, const char *id, struct buffer *o
         if (*row.result)
             buffer_text(out, row.result);
         else
-            row_json(out, &row);
+            row_json(out, &row, run && !run->ending ? run : NULL);
         study_row_fini(&row);
     }
     if (out->failed)
@@ -57,6 +63,19 @@ int service_study_state(struct service *service, const char *id, enum study_stat
         study_row_fini(&row);
     }
     return (int)error->code;
+}
+
+int service_study_reason(struct service *service, const char *id, enum study_state_name *state, char reason[512],
+                         struct error *error)
+{
+    struct study_row row;
+
+    if (store_study(&service->store, id, &row, error))
+        return (int)error->code;
+    *state = row.state;
+    snprintf(reason, 512, "%.511s", row.reason);
+    study_row_fini(&row);
+    return 0;
 }
 
 int service_list(struct service *service, const char *kind, const char *state, int limit, const char *after,
@@ -258,6 +277,39 @@ void service_ready_verbose(struct service *service, struct buffer *out)
         buffer_format(out, "[-]recovery failed: %s\n", reason);
 }
 
+/* Bytes of all files below a directory; counted again at most every half minute. */
+static uint64_t tree_bytes(const char *directory, int depth)
+{
+    struct error ignored = { 0 };
+    struct file_names names;
+    uint64_t bytes = 0;
+
+    if (file_list(directory, &names, &ignored))
+        return 0;
+    for (int i = 0; i < names.count; i++) {
+        char path[FILE_PATH_BYTES];
+        struct stat status;
+        if (file_join(path, directory, names.names[i], &ignored) || lstat(path, &status))
+            continue;
+        if (S_ISREG(status.st_mode))
+            bytes += (uint64_t)status.st_size;
+        else if (S_ISDIR(status.st_mode) && depth > 0)
+            bytes += tree_bytes(path, depth - 1);
+    }
+    file_names_free(&names);
+    return bytes;
+}
+
+static void count_store(struct service *service)
+{
+    int64_t now = service_now(service);
+
+    if (service->store_counted_ns && now - service->store_counted_ns < (int64_t)30 * 1000000000)
+        return;
+    service->store_counted_ns = now;
+    service->counts.store_bytes = tree_bytes(service->store.directory, 5);
+}
+
 static void count_run(const struct run *run, struct service_counts *counts)
 {
     for (int i = 0; run->has_study && i < run->spec.candidate_count; i++)
@@ -268,6 +320,7 @@ void service_counts(struct service *service, struct service_counts *counts)
 {
     struct error ignored = { 0 };
 
+    count_store(service);
     *counts = service->counts;
     (void)store_count_states(&service->store, counts->studies, &ignored);
     for (const struct run *run = service->runs; run; run = run->next)

@@ -33,11 +33,15 @@ struct service {
     void (*drained)(void *context);
     void *drain_context;
     struct service_watch *watches;
+    struct admission *committing;            /* admissions whose commit is under way */
     struct service_counts counts;
+    int64_t store_counted_ns;
     uint64_t id_counter;
     int jobs;                                /* admissions, accepts, deletes under way */
 };
 
+/* What the timer does: time has passed, something may be tried again. */
+void service_tick(struct service *service);
 /* Looks for work on the next turn of the loop. */
 void service_pump_soon(struct service *service);
 struct run *service_run_find(struct service *service, const char *id);
@@ -47,11 +51,15 @@ int64_t service_now(struct service *service);         /* monotonic ns */
 int64_t service_wall(struct service *service);        /* ms */
 /* prefix + 10 characters of time + 16 of counter and randomness: sortable. */
 void service_new_id(struct service *service, const char *prefix, char id[SERVICE_ID_BYTES]);
+/* Of a `state` or `end` event, which may come again: never the same twice. */
+void service_event_identity(struct service *service, char identity[64]);
 int service_start_run(struct service *service, const char *id, bool recovered, struct error *error);
+/* The same for a study that was just stored: where the service takes up stored studies anyway, it can't fail. */
+int service_begin_run(struct service *service, const char *id, bool recovered, struct error *error);
 bool service_memory_take(struct service *service, size_t bytes);
 void service_memory_give(struct service *service, size_t bytes);
-/* Bytes for trials: the limit less a scratch per worker. */
-uint64_t service_trial_memory(const struct service *service, size_t scratch);
+/* Sets the bytes for trials: the limit less a scratch per worker, as large as the studies in memory need. */
+void service_memory_limit(struct service *service);
 const char *service_data_root(const struct service *service);       /* NULL: none */
 
 #endif

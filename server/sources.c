@@ -100,17 +100,19 @@ static int open_valid(struct sources *sources, const struct store *store, const 
 {
     char path[FILE_PATH_BYTES];
 
-    if (!*request_valid(request)) {
-        sources->valid_held_out = true;
+    sources->valid_held_out = !*request_valid(request);
+    if (sources->valid_held_out) {
         if (corpus_split(&sources->train, &sources->valid, context, error))
             return blame(error, "/data/train");
-        return hash_data(sources, train_path, NULL, error);
+    } else {
+        if (source_locate(store, data_root, request_valid(request), "dataset", "/data/valid", path, error))
+            return (int)error->code;
+        if (corpus_open(&sources->valid, path, request_format(request), sources->facts.parent.vocabulary, context, error))
+            return blame(error, "/data/valid");
     }
-    if (source_locate(store, data_root, request_valid(request), "dataset", "/data/valid", path, error))
-        return (int)error->code;
-    if (corpus_open(&sources->valid, path, request_format(request), sources->facts.parent.vocabulary, context, error))
-        return blame(error, "/data/valid");
-    return hash_data(sources, train_path, path, error);
+    if (hash_data(sources, train_path, sources->valid_held_out ? NULL : path, error))
+        corpus_close(&sources->valid);
+    return (int)error->code;
 }
 
 static int open_data(struct sources *sources, const struct store *store, const char *data_root,

@@ -160,7 +160,7 @@ static int load_points(struct store *store, const char *id, struct study *study,
         if (number < 0 || number >= study->spec->candidate_count)
             continue;
         if (point_read(&query, study, &point, error) == 0)
-            curve_append(&study->candidates[number].curve, &point, error);
+            study_point(study, (int)number, &point, error);        /* judged again: its verdict may not have been stored */
     }
     sql_finish(&query);
     return (int)error->code;

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/json.h"
 #include "api/recipe.h"
 #include "api/request.h"
+#include "api/response.h"
 #include "api/settings.h"
 #include "base/memory.h"
 #include "growth/plan.h"
@@ -13,6 +15,8 @@
 
 /* ---- model */
 
+/* The config.json that is written afterwards is a fresh one: a model made here has no dropout and no special tokens, and
+ * what transformers would assume for absent keys must not come back. */
 static int open_shape(struct training_run *run, const char *path, uint64_t seed, struct error *error)
 {
     struct config config;
@@ -26,8 +30,6 @@ static int open_shape(struct training_run *run, const char *path, uint64_t seed,
             run->has_checkpoint = true;
             checkpoint_randomize(&run->checkpoint, seed);
             run->checkpoint.prefixed = true;
-            run->checkpoint.config_text = config.text;
-            config.text = NULL;
         }
         config_fini(&config);
     }
@@ -281,15 +283,20 @@ static void write_report(const struct training_run *run, struct loss_summary sum
     buffer_format(out, ",\"sampler\":\"%s\",\"context\":%d,\"valid_tokens\":%llu,\"seed\":%llu},",
                   sampler_name(run->data.sampler), run->training.context, (unsigned long long)run->valid_tokens,
                   (unsigned long long)run->training.seed);
-    buffer_format(out, "\"loss\":%.9g,\"standard_error\":%.9g}\n", summary.mean, summary.standard_error);
+    buffer_text(out, "\"loss\":");
+    json_number(out, summary.mean);
+    buffer_text(out, ",\"standard_error\":");
+    json_number(out, summary.standard_error);      /* of one window: null */
+    buffer_text(out, "}\n");
 }
 
 int training_run_save(struct training_run *run, const char *directory, struct loss_summary summary, struct error *error)
 {
     uint64_t before = run->checkpoint.provenance.tokens_seen;
     uint64_t steps = run->trial.step - run->first_step;
+    struct plain_card facts = { .shape = &run->checkpoint.table.shape, .loss = summary.mean };
     struct checkpoint_save options = { 0 };
-    struct buffer report;
+    struct buffer report, card;
 
     if (trial_export(&run->trial, &run->checkpoint, error))
         return (int)error->code;
@@ -300,10 +307,16 @@ int training_run_save(struct training_run *run, const char *directory, struct lo
     write_report(run, summary, &report);
     options.moments = run->checkpoint.moments;
     options.report = report.data;
-    if (report.failed)
+    facts.step = run->trial.step;
+    facts.tokens_seen = run->checkpoint.provenance.tokens_seen;
+    buffer_init(&card);
+    response_plain_card(&card, &facts);
+    options.card = card.data;
+    if (report.failed || card.failed)
         error_set(error, ERROR_NO_MEMORY, "saving: out of memory");
     else
         checkpoint_save(&run->checkpoint, directory, &options, error);
     buffer_fini(&report);
+    buffer_fini(&card);
     return (int)error->code;
 }

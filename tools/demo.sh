@@ -39,8 +39,8 @@ cat >"$out/config.json" <<'JSON'
 {"model_type": "gpt2", "n_layer": 3, "n_embd": 64, "n_head": 4, "n_positions": 64, "vocab_size": 256}
 JSON
 "$lag" train --shape "$out/config.json" --data "$out/data/train.bin" --valid "$out/data/valid.bin" \
-    --batch 12 --context 64 --steps "${DEMO_STEPS:-1500}" --valid-tokens 12000 --out "$out/base" 2> >(tee "$out/train.log" >&2)
-read -r base_loss < <(sed -n 's/.*"loss":\([0-9.]*\),.*/\1/p' "$out/base/lag_report.json")
+    --batch 12 --context 64 --steps "${DEMO_STEPS:-4000}" --valid-tokens 12000 --out "$out/base"
+base_loss=$(sed -n 's/.*"loss":\([0-9.]*\),.*/\1/p' "$out/base/lag_report.json" | awk '{ printf "%.3f", $1 }')
 entropy=$(od -An -v -tu1 -w1 "$out/data/train.bin" | sort -n | uniq -c |
     awk '{ count[NR] = $1; all += $1 } END { for (i in count) { p = count[i] / all; h -= p * log(p) }; printf "%.3f", h }')
 echo "Knowing only how often each byte occurs costs $entropy nats per byte; this model needs $base_loss."

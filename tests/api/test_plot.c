@@ -120,7 +120,7 @@ static void no_curve_reaches_into_the_legend(void **state)
         char *end;
         double x = strtod(at + 1, &end);
         if (end == at + 1) continue;
-        assert_true(x >= 60 && x <= 616);
+        assert_true(x >= 60 && x <= 592);
         points++;
     }
     assert_true(points > 8 * 20);
@@ -188,9 +188,9 @@ static void sixty_four_candidates_stay_apart(void **state)
     for (int i = 0; i < 8; i++) {
         for (int d = 0; d < 8; d++) {
             char class[40];
-            snprintf(class, sizeof class, "<path class=\"curve c%d d%d\" d=\"M652", i, d);
+            snprintf(class, sizeof class, "<path class=\"curve c%d d%d\" d=\"M628", i, d);
             int rows = count_of(out.data, class);
-            snprintf(class, sizeof class, "<path class=\"curve c%d d%d best\" d=\"M652", i, d);
+            snprintf(class, sizeof class, "<path class=\"curve c%d d%d best\" d=\"M628", i, d);
             rows += count_of(out.data, class);
             assert_int_equal(rows, 1);
         }

@@ -200,7 +200,8 @@ static void text_that_is_not_json_is_a_syntax_error_with_its_offset(void **state
                                         "{\"name\": NaN}",
                                         "{\"name\": \"a\\u0000b\"}",
                                         "{\"name\": \"\xFF\"}",
-                                        "[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]"};
+                                        "[0.0000000000000000000000000000000000000000000000000000000000000000001]",
+        "[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct request *request;
         struct error error = {0};

@@ -148,7 +148,20 @@ static void a_failed_check_names_its_place_and_aborts(void **state)
     assert_contains(text, "1 + 1 == 3");
 }
 
-TEST_MAIN(cmocka_unit_test(first_cause_wins), cmocka_unit_test(without_a_record_only_the_code_is_returned),
+static void shortening_replaces_every_occurrence(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    error_set_at(&error, ERROR_INVALID, "/tmp/u/1/config.json", "/tmp/u/1/a and /tmp/u/1/b differ");
+    error_shorten(&error, "/tmp/u/1", "upload");
+    assert_string_equal(error.message, "upload/a and upload/b differ");
+    assert_string_equal(error.details[0].pointer, "upload/config.json");
+    error_shorten(&error, "a", "longer");
+    assert_string_equal(error.message, "upload/a and upload/b differ");
+}
+
+TEST_MAIN(cmocka_unit_test(shortening_replaces_every_occurrence), cmocka_unit_test(first_cause_wins),
+          cmocka_unit_test(without_a_record_only_the_code_is_returned),
           cmocka_unit_test(wrap_prefixes_a_recorded_error_only),
           cmocka_unit_test(details_stop_at_five_and_take_prefixes),
           cmocka_unit_test(overlong_texts_are_cut_not_overrun), cmocka_unit_test(errno_becomes_a_kind_and_its_text),

@@ -102,6 +102,7 @@ static void saved_directory_loads_equal_and_keeps_dtype_prefix_and_companions(vo
         tiny_checkpoint_write(from, &model);
         test_write_file(test_path(path, from, "tokenizer.json"), "tokens", 6);
         test_write_file(test_path(path, from, "spiece.model"), "\0\1", 2);
+        test_write_file(test_path(path, from, "chat_template.jinja"), "{{ messages }}", 14);
         test_write_file(test_path(path, from, "pytorch_model.bin"), "no", 2);
         load(&first, from);
         assert_true(first.dropout == 0.25);
@@ -120,6 +121,7 @@ static void saved_directory_loads_equal_and_keeps_dtype_prefix_and_companions(vo
         assert_string_equal(text, "tokens");
         memory_free(text);
         assert_true(file_exists(test_path(path, to, "spiece.model")));
+        assert_true(file_exists(test_path(path, to, "chat_template.jinja")));
         assert_true(file_exists(test_path(path, to, "README.md")));
         assert_false(file_exists(test_path(path, to, "pytorch_model.bin")));
         assert_false(file_exists(test_path(path, to, "optimizer.safetensors")));

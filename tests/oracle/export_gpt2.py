@@ -136,6 +136,8 @@ def export(directory, seed, short_context, sizes):
     losses, norms = reference_of_adamw(model, inputs, targets, out)
     assert min(norms) > 1.0, "the clip must bite"
     save_file(out, directory / "reference.safetensors")
+    for path in directory.iterdir():
+        path.chmod(0o644)
     size = sum(path.stat().st_size for path in directory.iterdir())
     print(f"{directory.name}: loss {loss:.6f} (short), {losses[0]:.6f} to {losses[-1]:.6f} (full, {STEPS} steps), "
           f"norm {norms[0]:.3f}, largest logit {out['full.logits'].abs().max().item():.2f}, {size} bytes")

@@ -25,6 +25,7 @@ struct harness {
     uv_async_t async;
     pthread_t thread;
     sem_t done, stopped;
+    pthread_mutex_t hand;                /* over `function` and `context`: the loop's own wake-up orders nothing */
     void (*function)(void *context);
     void *context;
     struct clock clock;
@@ -40,9 +41,14 @@ struct harness {
 static void harness_on_async(uv_async_t *async)
 {
     struct harness *harness = async->data;
-    if (harness->function)
-        harness->function(harness->context);
+    pthread_mutex_lock(&harness->hand);
+    void (*function)(void *context) = harness->function;
+    void *given = harness->context;
     harness->function = NULL;
+    pthread_mutex_unlock(&harness->hand);
+    if (!function)
+        return;
+    function(given);
     sem_post(&harness->done);
 }
 
@@ -56,8 +62,10 @@ static void *harness_thread(void *context)
 /* Runs `function` on the loop thread and waits for its end. */
 static inline void harness_on_loop(struct harness *harness, void (*function)(void *context), void *context)
 {
+    pthread_mutex_lock(&harness->hand);
     harness->function = function;
     harness->context = context;
+    pthread_mutex_unlock(&harness->hand);
     uv_async_send(&harness->async);
     while (sem_wait(&harness->done) && errno == EINTR)
         ;
@@ -91,6 +99,7 @@ static inline struct harness *harness_start(const struct http_options *options, 
     harness->service.loop = &harness->loop;
     sem_init(&harness->done, 0, 0);
     sem_init(&harness->stopped, 0, 0);
+    pthread_mutex_init(&harness->hand, NULL);
     if (token)
         assert_int_equal(auth_set(&harness->auth, token, &error), 0);
     chosen.listen = "127.0.0.1:0";
@@ -137,6 +146,7 @@ static inline void harness_end_stop(struct harness *harness)
     assert_int_equal(file_remove_tree(harness->directory, &error), 0);
     sem_destroy(&harness->done);
     sem_destroy(&harness->stopped);
+    pthread_mutex_destroy(&harness->hand);
     free(harness);
 }
 

@@ -90,7 +90,11 @@ static void ten_thousand_wrong_requests_leave_the_server_as_it_was(void **state)
     print_message("%d answered, %d closed; resident %zu KiB, then %zu KiB (bound %d KiB more)\n", answered, closed,
                   before >> 10, after >> 10, FLAT_BYTES >> 10);
     assert_true(answered > REQUESTS / 2);
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+    print_message("memory is not judged under a sanitizer, which keeps what was freed\n");
+#else
     assert_true(after < before + FLAT_BYTES);
+#endif
     expect(harness, "GET", "/livez", NULL, NULL, 200);
     for (int turn = 0; turn < 1000 && harness_upload_entries(harness) > 0; turn++)
         expect(harness, "GET", "/livez", NULL, NULL, 200);

@@ -293,6 +293,19 @@ static void unready_server_lives_and_says_why(void **state)
     answer_free(&answer);
 }
 
+static void a_study_is_shown_as_a_table_to_who_asks_for_text(void **state)
+{
+    (void)state;
+    struct answer answer = client_request(shared, "GET", "/v1/studies/study_1", "Accept: text/plain\r\n", NULL);
+    assert_int_equal(answer.status, 200);
+    assert_header(&answer, "Content-Type", "text/plain; charset=utf-8");
+    assert_in(answer.body, "document table.txt");
+    answer_free(&answer);
+    answer = client_request(shared, "GET", "/v1/studies/study_1", "Accept: application/json, text/plain\r\n", NULL);
+    assert_header(&answer, "Content-Type", "application/json");
+    answer_free(&answer);
+}
+
 static void metrics_count_by_route_and_reason(void **state)
 {
     (void)state;
@@ -382,6 +395,7 @@ int main(void)
         cmocka_unit_test(malformed_bytes_close_or_answer_but_never_hang),
         WITH_SERVER(requests_in_one_connection_are_answered_in_order),
         WITH_SERVER(unready_server_lives_and_says_why),
+        WITH_SERVER(a_study_is_shown_as_a_table_to_who_asks_for_text),
         WITH_SERVER(metrics_count_by_route_and_reason),
         cmocka_unit_test(a_token_guards_all_but_the_public_routes),
         cmocka_unit_test(histograms_are_cumulative),

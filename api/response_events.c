@@ -1,4 +1,4 @@
-/* The `ranking` event: who leads now, with what certainty. */
+/* The `ranking` event: who leads now, with what certainty; and the `error` event. */
 #include "api/response_parts.h"
 
 void response_event_ranking(struct buffer *out, const struct study *study, const struct study_outcome *outcome)
@@ -17,4 +17,15 @@ void response_event_ranking(struct buffer *out, const struct study *study, const
         write_ranking_row(out, &view, outcome->ranking.rows[i].candidate, &outcome->ranking.rows[i]);
     }
     buffer_text(out, "]}");
+}
+
+void response_event_error(struct buffer *out, const char *candidate, double step, const char *reason)
+{
+    bool first = true;
+
+    buffer_text(out, "{");
+    member_text(out, &first, "candidate", candidate);
+    member_number(out, &first, "step", step);
+    member_text(out, &first, "reason", reason);
+    buffer_text(out, "}");
 }

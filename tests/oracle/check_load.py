@@ -1,0 +1,161 @@
+"""Does what `lag` writes load into Hugging Face transformers and PyTorch, and does it mean the same there?
+
+    python tests/oracle/check_load.py [--lag ./lag] DIRECTORY...
+
+For each directory: GPT2LMHeadModel.from_pretrained finds no missing, unexpected or mismatched key; its logits in float64
+and those of `lag logits` agree within 2e-5 of the largest; the mean loss of `lag eval` agrees within 1e-5; where there is an
+optimizer.safetensors it names the model file by its hash, and load_optimizer (the lines that docs/checkpoints.md shows)
+brings a torch.optim.AdamW to that state. Prints residuals and bounds; exits 1 if one is beyond.
+"""
+import argparse
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import GPT2LMHeadModel
+from transformers.utils import logging
+
+# Tokens that each check draws; a vocabulary beyond 65536 would need another format than u16.
+TOKENS = 4000
+
+
+def load_optimizer(model, directory):
+    state = load_file(f"{directory}/optimizer.safetensors")
+    names = {name if f"{name}.m" in state else name.removeprefix("transformer."): p for name, p in model.named_parameters()}
+    optimizer = torch.optim.AdamW([
+        {"params": [p for p in names.values() if p.dim() >= 2], "weight_decay": 0.1},
+        {"params": [p for p in names.values() if p.dim() < 2], "weight_decay": 0.0},
+    ], lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
+    for name, p in names.items():
+        p.data = state[f"{name}.w"]     # the f32 iterate that the moments belong to; the model file may hold its average
+        optimizer.state[p] = {"step": state[f"{name}.step"].float(), "exp_avg": state[f"{name}.m"],
+                              "exp_avg_sq": state[f"{name}.v"]}
+    return optimizer
+
+
+class Failure(Exception):
+    pass
+
+
+def require(truth, text):
+    if not truth:
+        raise Failure(text)
+
+
+def within(what, residual, bound):
+    print(f"    {what}: residual {residual:.2e}, bound {bound:.0e}")
+    require(residual <= bound, f"{what} is beyond its bound")
+
+
+def run_lag(lag, *arguments):
+    done = subprocess.run([lag, *map(str, arguments)], capture_output=True, text=True)
+    require(done.returncode == 0, f"lag {arguments[0]} exits {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def load(directory):
+    """Float64, so that what is compared with is exact; 16-bit weights are widened without loss."""
+    model, info = GPT2LMHeadModel.from_pretrained(directory, output_loading_info=True, attn_implementation="eager",
+                                                  dtype=torch.float32, reorder_and_upcast_attn=False)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        require(not info.get(kind), f"{kind}: {info.get(kind)}")
+    return model.double().eval()
+
+
+def tokens_of(model, seed):
+    return numpy.random.default_rng(seed).integers(0, model.config.vocab_size, TOKENS)
+
+
+def check_logits(lag, directory, model, scratch):
+    context = model.config.n_positions
+    inputs = torch.from_numpy(tokens_of(model, 1)[:3 * context]).view(3, context)
+    save_file({"input_ids": inputs}, f"{scratch}/ids.safetensors")
+    run_lag(lag, "logits", "--checkpoint", directory, "--tokens", f"{scratch}/ids.safetensors", "--out",
+            f"{scratch}/logits.safetensors")
+    actual = load_file(f"{scratch}/logits.safetensors")["logits"].double()
+    with torch.no_grad():
+        expected = model(input_ids=inputs).logits
+    within("logits", ((actual - expected).abs().max() / expected.abs().max()).item(), 2e-5)
+
+
+def check_loss(lag, directory, model, scratch):
+    """The validation windows of docs/api.md: of N that do not overlap, window i of W starts at floor(i N / W) context."""
+    context = model.config.n_positions
+    tokens = tokens_of(model, 2)
+    tokens.astype("<u2").tofile(f"{scratch}/tokens.bin")
+    possible = (len(tokens) - 1) // context
+    count = min(possible, 1500 // context)
+    starts = [i * possible // count * context for i in range(count)]
+    windows = torch.from_numpy(numpy.stack([tokens[start:start + context + 1] for start in starts]))
+    with torch.no_grad():
+        logits = model(input_ids=windows[:, :-1]).logits
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten()).item()
+    answer = json.loads(run_lag(lag, "eval", "--checkpoint", directory, "--data", f"{scratch}/tokens.bin", "--format", "u16",
+                                "--context", context, "--valid-tokens", 1500, "--json"))
+    require(answer["windows"] == count, "another number of windows")
+    within("loss", abs(answer["loss"] - expected), 1e-5)
+
+
+def check_optimizer(directory):
+    path = directory / "optimizer.safetensors"
+    with safe_open(path, "pt") as file:
+        stored = file.metadata()["model_sha256"]
+    require(stored == hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest(), "another model's hash")
+    model = load(directory).float()
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = load_optimizer(model, directory)
+    steps = sorted({int(state["step"]) for state in optimizer.state.values()})
+    names = {key.rsplit(".", 1)[0] for key in load_file(path)}
+    require(len(names) == len(optimizer.state) == len(before), "a tensor has no state")
+    for parameter in model.parameters():
+        state = optimizer.state[parameter]
+        require(state["exp_avg"].shape == state["exp_avg_sq"].shape == parameter.shape, "a state of another shape")
+        parameter.grad = torch.zeros_like(parameter)
+    moved = max((p - b).abs().max().item() for p, b in zip(model.parameters(), before))
+    optimizer.step()
+    print(f"    optimizer: {len(names)} tensors, Adam's steps {steps}, raw iterate within {moved:.1e} of the model file; "
+          f"a step works")
+
+
+def check(lag, directory):
+    directory = pathlib.Path(directory)
+    with tempfile.TemporaryDirectory() as scratch:
+        model = load(directory)
+        with safe_open(directory / "model.safetensors", "pt") as file:
+            dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}
+            require(file.metadata() == {"format": "pt"}, "metadata")
+        print(f"    {model.config.n_layer} layers of {model.config.n_embd}, {', '.join(sorted(dtypes))}: no missing, "
+              f"unexpected or mismatched keys")
+        check_logits(lag, directory, model, scratch)
+        check_loss(lag, directory, model, scratch)
+    if (directory / "optimizer.safetensors").exists():
+        check_optimizer(directory)
+    return model
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lag", default="./lag")
+    parser.add_argument("directories", nargs="+")
+    arguments = parser.parse_args()
+    failures = 0
+    for directory in arguments.directories:
+        print(pathlib.Path(directory).name)
+        try:
+            check(arguments.lag, directory)
+        except Failure as failure:
+            print(f"    FAILED: {failure}")
+            failures += 1
+    sys.exit(failures > 0)
+
+
+logging.set_verbosity_error()
+if __name__ == "__main__":
+    main()
