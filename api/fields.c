@@ -318,6 +318,10 @@ void field_print(const struct field *field, const struct study_spec *spec, struc
         int value = 0;
         if (field->store == STORE_ENUM) memcpy(&value, at, sizeof value);
         else value = *(const bool *)at;
+        if (!field->choices) {
+            buffer_text(out, value ? "true" : "false");
+            return;
+        }
         choice_name(field->choices, value, name);
         buffer_json_string(out, name);
         return;

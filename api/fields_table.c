@@ -3,7 +3,8 @@
 #include <limits.h>
 
 /* A path may be as long as a path; a name is shown in tables. */
-enum { TOKEN_LARGEST = SHAPE_SIZE_MAX - 1, PATH_LONGEST = FILE_PATH_BYTES - 1, NAME_LONGEST = sizeof((struct study_spec *)0)->name - 1 };
+enum { PATH_LONGEST = FILE_PATH_BYTES - 1, NAME_LONGEST = sizeof((struct study_spec *)0)->name - 1 };
+enum { TOKEN_LARGEST = SHAPE_SIZE_MAX - 1 };
 static const double COUNT_MAX = 9007199254740992.0;    /* 2^53: what a JSON number holds exactly */
 
 static bool never(const struct study_spec *spec)
@@ -154,8 +155,8 @@ static const struct field ROWS[] = {
     {"/training/outer/learning_rate", FIELD_ANY, LATER, .summary = "its learning rate"},
     {"/training/outer/momentum", FIELD_ANY, LATER, .summary = "its momentum"},
     {"/training/batch_growth", FIELD_ANY, LATER, .summary = "growth of the batch per K-AVG round"},
-    {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", ONLY("false"),
-     .summary = "recompute block activations in the backward pass"},
+    {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", IN(BOOL, training.recompute),
+     .summary = "recompute block activations in the backward pass: less memory, more work, the same bits"},
     {"/training/compute", FIELD_CHOICE, .choices = "f32|bf16", .fallback = "f32", ONLY("\"f32\""),
      .summary = "precision of matrix products"},
 

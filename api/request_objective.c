@@ -34,6 +34,15 @@ void request_echo_objective(const struct objective_spec *objective, struct buffe
     memory_free(spec);
 }
 
+/* A copy, not cJSON's reference: that is lost when memory runs short on the way. */
+static bool add_copy(cJSON *part, const cJSON *child)
+{
+    cJSON *copy = cJSON_Duplicate(child, true);
+    if (copy && cJSON_AddItemToObject(part, child->string, copy)) return true;
+    cJSON_Delete(copy);
+    return false;
+}
+
 int objective_read(const cJSON *data, struct objective_spec *objective, struct error *error)
 {
     struct place place = {0};
@@ -43,8 +52,7 @@ int objective_read(const cJSON *data, struct objective_spec *objective, struct e
     bool whole = part != NULL && spec != NULL;
     cJSON_ArrayForEach(child, data) {
         const struct field *field = field_find("/data", child->string);
-        if (whole && field && is_objective(field))
-            whole = cJSON_AddItemReferenceToObject(part, child->string, (cJSON *)(uintptr_t)child);
+        if (whole && field && is_objective(field)) whole = add_copy(part, child);
     }
     int code = whole ? fields_check(part, "/data", &place, error)
                      : error_set(error, ERROR_NO_MEMORY, "not enough memory to read an objective; try again later");

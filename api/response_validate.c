@@ -27,6 +27,7 @@ static void write_shape(struct buffer *out, const struct shape *shape)
     buffer_text(out, "{");
     member_text(out, &first, "family", family_name(shape->family));
     member_number(out, &first, "layers", shape->layers);
+    if (shape->decoder_layers > 0) member_number(out, &first, "decoder_layers", shape->decoder_layers);
     member_number(out, &first, "width", shape->width);
     member_number(out, &first, "heads", shape->heads);
     member_number(out, &first, "kv_heads", shape->kv_heads);

@@ -8,12 +8,12 @@
 struct relative_block {
     size_t table;              /* offset in a slab: (buckets, H) */
     int buckets, context;      /* context: the map's */
-    int32_t *map;              /* relative_map_numbers, host memory; bucket of distance s - t at [s - t + context - 1] */
+    int32_t *map;              /* relative_map_numbers, host memory; bucket of s - t at [s - t + context - 1] */
 };
 
-/* The bucket of distance key - query, as transformers' _relative_position_bucket in float32: half of the buckets (of each
- * direction) for exact distances, the others on a logarithmic scale up to `farthest`. One-directional: all keys ahead
- * share bucket 0. Contract: buckets and farthest as shape_check wants them. */
+/* The bucket of distance key - query, as transformers' _relative_position_bucket in float32: half of the buckets (of
+ * each direction) for exact distances, the others on a logarithmic scale up to `farthest`. One-directional: all keys
+ * ahead share bucket 0. Contract: buckets and farthest as shape_check wants them. */
 int relative_bucket(int distance, bool bidirectional, int buckets, int farthest);
 
 static inline size_t relative_map_numbers(int context)

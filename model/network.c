@@ -32,11 +32,19 @@ static const struct network_family *network_family_of(enum family family)
     return NULL;
 }
 
+static struct network_sizes sizes_resolved(const struct shape *shape, const struct network_sizes *sizes)
+{
+    struct network_sizes resolved = *sizes;
+    if (shape->decoder_layers == 0 || sizes->decoder_context == 0)
+        resolved.decoder_context = sizes->context;
+    return resolved;
+}
+
 /* Everything that lies in backend memory. */
 static void plan_buffers(const struct network_family *family, void *state, struct head_block *head,
                          const struct shape *shape, const struct network_sizes *sizes, struct carve *carve)
 {
-    head->chunk = head_block_chunk(shape->vocabulary, (size_t)sizes->rows * (size_t)sizes->context);
+    head->chunk = head_block_chunk(shape->vocabulary, (size_t)sizes->rows * (size_t)sizes->decoder_context);
     head->logits = carve_numbers(carve, (size_t)head->chunk, (size_t)shape->vocabulary);
     family->plan(state, shape, sizes, carve);
 }
@@ -52,11 +60,13 @@ static size_t memory_bytes(const struct network_sizes *sizes, struct carve *carv
 
 static bool sizes_fit(const struct network_sizes *sizes)
 {
-    return sizes->rows > 0 && sizes->context > 0 && sizes->rows <= INT_MAX / sizes->context;
+    return sizes->rows > 0 && sizes->context > 0 && sizes->decoder_context > 0 &&
+           sizes->rows <= INT_MAX / sizes->context && sizes->rows <= INT_MAX / sizes->decoder_context;
 }
 
-size_t network_sizes_bytes(const struct kernels *kernels, const struct shape *shape, const struct network_sizes *sizes)
+size_t network_sizes_bytes(const struct kernels *kernels, const struct shape *shape, const struct network_sizes *wanted)
 {
+    const struct network_sizes resolved = sizes_resolved(shape, wanted), *sizes = &resolved;
     const struct network_family *family = network_family_of(shape->family);
     struct carve carve = {.kernels = kernels};
     struct head_block head;
@@ -84,10 +94,11 @@ static int network_check(const struct tensor_table *table, const struct network_
         return error_set(error, ERROR_INVALID,
                          "a batch of %d rows of %d tokens can not be computed; use a smaller batch", sizes->rows,
                          sizes->context);
-    if (sizes->context > table->shape.context)
+    int longest = sizes->context > sizes->decoder_context ? sizes->context : sizes->decoder_context;
+    if (longest > table->shape.context)
         return error_set(error, ERROR_INVALID,
-                         "%d tokens a row are more than the model's %d positions; use a context of at most %d",
-                         sizes->context, table->shape.context, table->shape.context);
+                         "%d tokens a row are more than the model's %d positions; use a context of at most %d", longest,
+                         table->shape.context, table->shape.context);
     if (network_family_of(table->shape.family) == NULL)
         return error_set(error, ERROR_NOT_YET, "models of type %s can not be computed yet; use gpt2",
                          family_name(table->shape.family));
@@ -115,8 +126,9 @@ static int network_allocate(struct network *network, const struct shape *shape, 
 }
 
 int network_new_sized(struct network **network, const struct kernels *kernels, const struct tensor_table *table,
-                      const struct network_sizes *sizes, struct error *error)
+                      const struct network_sizes *wanted, struct error *error)
 {
+    const struct network_sizes resolved = sizes_resolved(&table->shape, wanted), *sizes = &resolved;
     *network = NULL;
     int code = network_check(table, sizes, error);
     if (code != 0)
@@ -162,7 +174,7 @@ static struct pass pass_of(const struct network *network, const void *weights, c
 {
     CHECK(batch->rows > 0 && batch->rows <= network->sizes.rows);
     CHECK(batch->context > 0 && batch->context <= network->sizes.context);
-    CHECK(batch->decoder_context >= 0 && batch->decoder_context <= network->sizes.context);
+    CHECK(batch->decoder_context >= 0 && batch->decoder_context <= network->sizes.decoder_context);
     CHECK(batch->decoder_context > 0 || !network->decoder);
     return (struct pass){
         .kernels = network->kernels, .batch = batch, .positions = batch->rows * batch->context, .weights = weights,

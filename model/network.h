@@ -21,7 +21,7 @@ enum { TARGET_IGNORED = -1 };
 
 /* What a model reads and predicts. Zero and NULL where a family or objective has no use for a field. */
 struct batch {
-    int rows, context;                     /* B, T: at most the network's */
+    int rows, context;                     /* B, T: at most the network's, as is decoder_context */
     const int32_t *inputs;                 /* (B, T) */
     const int32_t *targets;                /* (B, T), encoder-decoder: (B, T2); TARGET_IGNORED: nothing is predicted */
     const unsigned char *mask;             /* (B, T) 0: padding that nothing may attend to; NULL: none */
@@ -41,6 +41,7 @@ struct network_sizes {
     bool tangents;                         /* with gradients: each buffer has a second half, for Hessian products */
     bool recompute;                        /* with gradients: of a block only its input is kept; the backward pass
                                             * computes the rest again (Chen et al., 2016), to the same bits */
+    int decoder_context;                   /* of an encoder-decoder's other side; 0: as context */
 };
 
 /* Bytes a network of these sizes allocates; with gradients: room for the backward pass. 0 on overflow. */

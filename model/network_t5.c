@@ -1,5 +1,5 @@
-/* T5 (Raffel et al., 2020): encoder and decoder, root-mean-square norm before each branch, unscaled attention with a bias
- * by relative position, no other positions, no biases.
+/* T5 (Raffel et al., 2020): encoder and decoder, root-mean-square norm before each branch, unscaled attention with a
+ * bias by relative position, no other positions, no biases.
  *   stream = shared[token]
  *   encoder, per layer: stream += attention(norm(stream)); stream += mlp(norm(stream));   memory = norm(stream)
  *   decoder, per layer: stream += causal attention(norm(stream)); stream += attention of norm(stream) over memory;
@@ -72,10 +72,28 @@ static void plan_mlp(struct t5_block *block, const struct shape *shape, size_t p
     block->mlp.activated = kept ? carve_numbers(carve, positions, (size_t)shape->ff) : block->mlp.hidden;
 }
 
-/* Everything the backward pass of one layer needs; without one, `block` serves all layers, in place. */
-static void plan_block(struct t5_block *block, const struct shape *shape, size_t positions, bool kept, bool decoder,
-                       struct carve *carve)
+/* N of either side, and of what both use. */
+struct t5_positions {
+    size_t encoder, decoder, most;
+    bool shared;                           /* one block's buffers serve all blocks */
+};
+
+static struct t5_positions positions_of(const struct network_sizes *sizes)
 {
+    struct t5_positions at = {
+        .encoder = (size_t)sizes->rows * (size_t)sizes->context,
+        .decoder = (size_t)sizes->rows * (size_t)sizes->decoder_context,
+        .shared = !sizes->gradients || sizes->recompute,
+    };
+    at.most = larger(at.encoder, at.decoder);
+    return at;
+}
+
+/* Everything the backward pass of one layer needs; without one, `block` serves all layers, in place. */
+static void plan_block(struct t5_block *block, const struct shape *shape, const struct t5_positions *at, bool kept,
+                       bool decoder, struct carve *carve)
+{
+    size_t positions = !kept || at->shared ? at->most : decoder ? at->decoder : at->encoder;
     size_t width = (size_t)shape->width;
     norm_block_plan(&block->norm_self, positions, width, carve);
     block->norm_cross = block->norm_mlp = block->norm_self;
@@ -85,17 +103,18 @@ static void plan_block(struct t5_block *block, const struct shape *shape, size_t
         norm_block_plan(&block->norm_mlp, positions, width, carve);
     attention_block_plan(&block->self, positions, carve);
     if (decoder)
-        cross_block_plan(&block->cross, positions, positions, carve);
+        cross_block_plan(&block->cross, positions, at->encoder, carve);
     plan_mlp(block, shape, positions, kept, carve);
 }
 
 static void plan_backward(struct t5 *t5, const struct attention_block *attention, const struct shape *shape,
-                          size_t positions, struct carve *carve)
+                          const struct t5_positions *at, struct carve *carve)
 {
+    size_t positions = at->most;
     size_t ff = (size_t)shape->ff, width = (size_t)shape->width;
     size_t attended = (size_t)shape->heads * (size_t)shape->head_size;
     t5->d_stream = carve_numbers(carve, positions, width);
-    t5->d_memory = carve_numbers(carve, positions, width);
+    t5->d_memory = carve_numbers(carve, at->encoder, width);
     t5->d_narrow = carve_numbers(carve, positions, larger(attended, width));
     t5->d_wide = carve_numbers(carve, positions, larger(ff, attention_block_joined(attention)));
     if (shape->gated)
@@ -117,15 +136,15 @@ static struct t5_block block_sized(const struct shape *shape, int context, struc
 static void plan_blocks(struct t5 *t5, bool write, const struct t5_block *first, const struct shape *shape,
                         const struct network_sizes *sizes, struct carve *carve)
 {
-    size_t positions = (size_t)sizes->rows * (size_t)sizes->context;
+    const struct t5_positions at = positions_of(sizes);
     for (int i = 0; i < t5->encoder.count + t5->decoder.count && !carve->overflow; i++) {
         bool decoder = i >= t5->decoder.first;
         struct t5_block block = *first;
         block.self.causal = decoder;
         if (sizes->gradients && !t5->recompute)
-            plan_block(&block, shape, positions, true, decoder, carve);
+            plan_block(&block, shape, &at, true, decoder, carve);
         if (t5->recompute && i > 0)
-            block.norm_self.sum = carve_numbers(carve, positions, (size_t)shape->width);
+            block.norm_self.sum = carve_numbers(carve, decoder ? at.decoder : at.encoder, (size_t)shape->width);
         if (write) {
             block.self.relative = decoder ? &t5->decoder.relative : &t5->encoder.relative;
             t5->blocks[i] = block;
@@ -136,20 +155,22 @@ static void plan_blocks(struct t5 *t5, bool write, const struct t5_block *first,
 static void t5_plan(void *state, const struct shape *shape, const struct network_sizes *sizes, struct carve *carve)
 {
     struct t5 counted = {.width = 0}, *t5 = state != NULL ? state : &counted;
-    size_t positions = (size_t)sizes->rows * (size_t)sizes->context, width = (size_t)shape->width;
-    struct t5_block first = block_sized(shape, sizes->context, carve);
+    const struct t5_positions at = positions_of(sizes);
+    size_t width = (size_t)shape->width;
+    int longest = sizes->context > sizes->decoder_context ? sizes->context : sizes->decoder_context;
+    struct t5_block first = block_sized(shape, longest, carve);
     t5->width = shape->width;
     t5->gated = shape->gated;
     t5->encoder.count = t5->decoder.first = shape->layers;
     t5->decoder.count = shape->decoder_layers;
-    t5->branch = carve_numbers(carve, positions, width);
-    norm_block_plan(&t5->encoder.final, positions, width, carve);
+    t5->branch = carve_numbers(carve, at.most, width);
+    norm_block_plan(&t5->encoder.final, at.encoder, width, carve);
     t5->recompute = sizes->gradients && sizes->recompute;
-    if (!sizes->gradients || t5->recompute)
-        plan_block(&first, shape, positions, sizes->gradients, true, carve);
+    if (at.shared)
+        plan_block(&first, shape, &at, sizes->gradients, true, carve);
     if (sizes->gradients) {
-        plan_backward(t5, &first.self, shape, positions, carve);
-        norm_block_plan(&t5->decoder.final, positions, width, carve);
+        plan_backward(t5, &first.self, shape, &at, carve);
+        norm_block_plan(&t5->decoder.final, at.decoder, width, carve);
     } else {
         t5->decoder.final = first.norm_self;
     }

@@ -123,7 +123,9 @@ int evaluate_weights(const struct evaluated *evaluated, float *losses, struct er
     if (status != 0) {
         return status;
     }
-    const struct scratch_sizes sizes = {windows->count, windows->context, false, evaluated->objective};
+    const struct scratch_sizes sizes = {
+        .batch = windows->count, .context = windows->context, .objective = evaluated->objective,
+    };
     struct scratch *scratch;
     status = scratch_make(&scratch, kernels, &checkpoint->table.shape, &sizes, error);
     if (status != 0) {

@@ -1,6 +1,6 @@
-/* Span corruption (Raffel et al., 2020, section 3.3), counted and drawn as T5's span_corruption preprocessor does: 15 %
- * of the tokens in runs of 3 on average. A window of `context` tokens becomes a shorter input and its target, both ended
- * by the end-of-sequence token; every window of one length the same lengths, so that nothing is padded. */
+/* Span corruption (Raffel et al., 2020, section 3.3), counted and drawn as T5's span_corruption preprocessor does: 15
+ * % of the tokens in runs of 3 on average. A window of `context` tokens becomes a shorter input and its target, both
+ * ended by the end-of-sequence token; every window of one length the same lengths, so that nothing is padded. */
 #include "trainer/objective_span.h"
 
 #include <math.h>
@@ -104,8 +104,8 @@ int span_check_tokens(const struct objective_spec *spec, bool decoder, int spans
     }
     if (status == 0 && spec->sentinel_count < spans) {
         status = error_set_at(error, ERROR_INVALID, "/sentinel_count", "Windows of this context have up to %d spans, "
-                              "each with a sentinel of its own, and sentinel_count is %d: give %d, or a smaller context.",
-                              spans, (int)spec->sentinel_count, spans);
+                              "each with a sentinel of its own, and sentinel_count is %d: give %d, or a smaller "
+                              "context.", spans, (int)spec->sentinel_count, spans);
     }
     return status;
 }

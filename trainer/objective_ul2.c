@@ -1,5 +1,5 @@
-/* UL2's mixture of denoisers (Tay et al., 2022, section 3.1 and table 2), one drawn per window, all as likely: regular R,
- * sequential S (the last quarter from the rest), extreme X. A mode token, where given, stands before the input.
+/* UL2's mixture of denoisers (Tay et al., 2022, section 3.1 and table 2), one drawn per window, all as likely: regular
+ * R, sequential S (the last quarter from the rest), extreme X. A mode token, where given, stands before the input.
  *   encoder-decoder: input and target as in span corruption, rows padded to the longest of the denoisers
  *   decoder alone:   one row, input then target; the input is a bidirectional prefix, the loss is the target's
  * What does not fit `context` with its sentinels is left out at the window's end, the same for every window of a
@@ -92,7 +92,8 @@ static void pad(int32_t *tokens, unsigned char *mask, int used, int size, int32_
     }
 }
 
-static void fill_sides(struct objective_window *window, const struct span_counts *counts, const struct span_frame *frame)
+static void fill_sides(struct objective_window *window, const struct span_counts *counts,
+                       const struct span_frame *frame)
 {
     const int input = span_input(counts, frame), target = span_target(counts);
     span_write(window, counts, window->inputs + frame->before, window->targets);

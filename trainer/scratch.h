@@ -12,6 +12,7 @@ struct scratch {
     void *gradients;                 /* a slab; NULL in a scratch for evaluation alone */
     int batch;                       /* of the training it was made for */
     int rows, context;               /* a micro-batch: (rows, context) */
+    bool recompute;                  /* what the network was made with */
     struct objective_parts parts;    /* what windows become */
     int32_t *tokens;                 /* context + 1: one raw window */
     double *row_losses;              /* rows */
@@ -22,7 +23,11 @@ struct scratch {
  * sums are formed in the same order wherever a trial runs. */
 int micro_batch_rows(int batch, int context);
 
-struct scratch_sizes { int batch, context; bool gradients; const struct objective_spec *objective; };
+struct scratch_sizes {
+    int batch, context;
+    bool gradients, recompute;       /* as struct network_sizes */
+    const struct objective_spec *objective;
+};
 int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
                  const struct scratch_sizes *sizes, struct error *error);
 

@@ -93,6 +93,7 @@ struct training {
     double clip;                   /* global gradient norm; 1.0, 0 = off */
     uint64_t seed;                 /* 1 */
     bool width_rate_scaled;        /* width_learning_rate: scaled (true) or given */
+    bool recompute;                /* of a block only its input is kept for the backward pass: less memory, same bits */
     struct objective_spec objective;   /* what a step predicts: the request's `data` object; the family's */
 };
 
@@ -104,9 +105,9 @@ uint64_t training_default_warmup(uint64_t steps);
 uint64_t training_default_decay(uint64_t steps);
 double training_default_rate(enum optimizer_name optimizer, int width);
 
-/* Refuses values out of range (but the objective's: objective_check), a context beyond the shape's, a warm-up or decay longer than the horizon: ERROR_INVALID;
+/* Refuses values out of range, a context beyond the shape's, a warm-up or decay longer than the horizon: ERROR_INVALID;
  * and rows of the tables that are not available: ERROR_INVALID, saying which are. Each disagreement is a detail with a
- * pointer relative to the training object ("/schedule/name"). */
+ * pointer relative to the training object ("/schedule/name"). The objective is for objective_check. */
 int training_check(const struct training *training, const struct shape *shape, struct error *error);
 
 /* The rate of step `step` (0-based: the first update uses step 0): the warm-up's (step + 1) / warmup, at most 1,

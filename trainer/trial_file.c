@@ -80,7 +80,8 @@ static void objective_digest(const struct objective_spec *o, uint8_t digest[HASH
     words_hash(words, count, digest);
 }
 
-/* Everything that the following steps depend on. */
+/* Everything that the following steps depend on. Not `recompute`: it decides where activations come from, and no bit of
+ * the trial. */
 static void training_digest(const struct trial_options *o, uint8_t digest[HASH_BYTES])
 {
     const struct training *t = &o->training;

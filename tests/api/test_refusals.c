@@ -148,7 +148,7 @@ static const struct refusal REFUSALS[] = {
     {TRAINING("\"average_every\": 10"), "/training/average_every", "later release"},
     {TRAINING("\"outer\": {\"name\": \"nesterov\"}"), "/training/outer/name", "later release"},
     {TRAINING("\"batch_growth\": 2"), "/training/batch_growth", "later release"},
-    {TRAINING("\"recompute\": true"), "/training/recompute", "leave it out or use false"},
+    {TRAINING("\"recompute\": 1"), "/training/recompute", "true or false"},
     {TRAINING("\"compute\": \"bf16\""), "/training/compute", "leave it out or use \"f32\""},
     {SELECTION("\"compare\": \"flops\""), "/selection/compare", "later release"},
     {SELECTION("\"eliminate\": true"), "/selection/eliminate", "later release"},

@@ -8,8 +8,8 @@
 #include "model/config.h"
 #include "tests/support/tiny_checkpoint.h"
 
-#define SIZES "\"model_type\": \"t5\", \"num_layers\": 1, \"d_model\": 6, \"d_kv\": 2, \"d_ff\": 5, \"num_heads\": 2, " \
-              "\"vocab_size\": 9"
+#define SIZES "\"model_type\": \"t5\", \"num_layers\": 1, \"d_model\": 6, \"d_kv\": 2, \"d_ff\": 5, " \
+              "\"num_heads\": 2, \"vocab_size\": 9"
 
 static void parse(struct config *config, const char *more)
 {
@@ -38,8 +38,9 @@ static void every_key_is_read(void **state)
     (void)state;
     struct config config;
     parse(&config, ", \"num_decoder_layers\": 3, \"n_positions\": 40, \"relative_attention_num_buckets\": 8, "
-          "\"relative_attention_max_distance\": 20, \"layer_norm_epsilon\": 1e-5, \"feed_forward_proj\": \"gated-gelu\", "
-          "\"dense_act_fn\": \"gelu_new\", \"is_gated_act\": true, \"tie_word_embeddings\": false, \"dropout_rate\": 0.1");
+          "\"relative_attention_max_distance\": 20, \"layer_norm_epsilon\": 1e-5, "
+          "\"feed_forward_proj\": \"gated-gelu\", \"dense_act_fn\": \"gelu_new\", \"is_gated_act\": true, "
+          "\"tie_word_embeddings\": false, \"dropout_rate\": 0.1");
     const struct shape *shape = &config.shape;
     assert_true(shape->decoder_layers == 3 && shape->context == 40 && shape->buckets == 8);
     assert_true(shape->bucket_distance == 20 && shape->norm_epsilon == 1e-5 && config.dropout == 0.1);
@@ -112,6 +113,28 @@ static void patched_texts_read_back(void **state)
         config_fini(&again);
         config_fini(&config);
     }
+}
+
+static void reading_and_patching_fail_cleanly_at_every_allocation(void **state)
+{
+    int rounds = 0;
+    (void)state;
+    static const char text[] = "{" SIZES ", \"feed_forward_proj\": \"gated-gelu\", \"dense_act_fn\": \"gelu_new\", "
+                               "\"is_gated_act\": true, \"scale_decoder_outputs\": true}";
+    SWEEP_FAULTS(FAULT_ALLOC, n) {
+        struct config config;
+        struct error error = {0};
+        char *patched = NULL;
+        int code = config_parse(&config, text, strlen(text), &error);
+        if (code == 0) {
+            code = config_patch(config.text, &config.shape, DTYPE_F32, &patched, &error);
+            config_fini(&config);
+        }
+        assert_int_equal(code, fault_struck(FAULT_ALLOC, n) ? ERROR_NO_MEMORY : 0);
+        memory_free(patched);
+        rounds++;
+    }
+    assert_true(rounds > 20);
 }
 
 /* ---- what the file decides ---- */
@@ -244,10 +267,12 @@ static void what_does_not_fit_is_named_by_its_key(void **state)
     assert_fails(load(*state, file, ", \"num_decoder_layers\": 2", &checkpoint, &error), ERROR_INVALID, &error);
     assert_contains(error.message, "decoder.block.1.layer.0.layer_norm.weight: missing");
     file = t5_file();
-    assert_fails(load(*state, file, ", \"relative_attention_num_buckets\": 16", &checkpoint, &error), ERROR_INVALID, &error);
+    assert_fails(load(*state, file, ", \"relative_attention_num_buckets\": 16", &checkpoint, &error), ERROR_INVALID,
+                 &error);
     assert_contains(error.message, "fix relative_attention_num_buckets");
     file = t5_file();
-    assert_fails(load(*state, file, ", \"feed_forward_proj\": \"gated-gelu\"", &checkpoint, &error), ERROR_INVALID, &error);
+    assert_fails(load(*state, file, ", \"feed_forward_proj\": \"gated-gelu\"", &checkpoint, &error), ERROR_INVALID,
+                 &error);
     assert_contains(error.message, "DenseReluDense.wi.weight: unexpected");
 }
 
@@ -311,6 +336,7 @@ static void random_models_start_as_transformers_starts_them(void **state)
 
 TEST_MAIN(cmocka_unit_test(defaults_are_those_of_transformers), cmocka_unit_test(every_key_is_read),
           cmocka_unit_test(what_is_not_supported_is_named), cmocka_unit_test(patched_texts_read_back),
+          cmocka_unit_test(reading_and_patching_fail_cleanly_at_every_allocation),
           IN_DIRECTORY(the_head_is_the_files_to_decide), IN_DIRECTORY(copies_of_the_embedding_are_ignored_if_equal),
           IN_DIRECTORY(what_does_not_fit_is_named_by_its_key), IN_DIRECTORY(saved_models_load_again),
           cmocka_unit_test(random_models_start_as_transformers_starts_them))

@@ -257,6 +257,44 @@ static void scaled_head_divides_the_logits_by_the_root_of_the_width(void **state
     fixture_fini(&scaled);
 }
 
+/* Buffers as long as either side needs: less memory, the same bits. */
+static void sides_of_their_own_lengths_compute_the_same(void **state)
+{
+    static const int lengths[][2] = {{9, 4}, {4, 9}, {1, 9}, {9, 1}};
+    (void)state;
+    struct shape shape = t5_shape(true, true);
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
+        for (int recompute = 0; recompute < 2; recompute++) {
+            struct network_fixture whole, fitted;
+            struct error error = {0};
+            struct network_sizes sizes = {
+                .rows = 2, .context = lengths[i][0], .decoder_context = lengths[i][1], .gradients = true,
+                .recompute = recompute,
+            };
+            decoder_context = lengths[i][1];
+            fixture_init(&whole, kernels_cpu(), &shape, 2, 9, true);
+            fixture_init(&fitted, kernels_cpu(), &shape, 2, 9, true);
+            network_free(fitted.network);
+            assert_ok(network_new_sized(&fitted.network, kernels_cpu(), &fitted.table, &sizes, &error), &error);
+            assert_true(network_sizes_bytes(kernels_cpu(), &shape, &sizes) <
+                        network_bytes(kernels_cpu(), &shape, 2, 9, true));
+            whole.batch.context = fitted.batch.context = lengths[i][0];
+            with_decoder(&whole.batch);
+            with_decoder(&fitted.batch);
+            assert_true(fixture_gradient(&whole, 0.5) == fixture_gradient(&fitted, 0.5));
+            assert_memory_equal(whole.gradients, fitted.gradients, whole.table.slab * sizeof(float));
+            fixture_fini(&whole);
+            fixture_fini(&fitted);
+        }
+    struct network *network;
+    struct network_fixture fixture;
+    struct error error = {0};
+    struct network_sizes sizes = {.rows = 1, .context = 9, .decoder_context = 10};
+    fixture_init(&fixture, kernels_cpu(), &shape, 2, 9, false);
+    assert_fails(network_new_sized(&network, kernels_cpu(), &fixture.table, &sizes, &error), ERROR_INVALID, &error);
+    fixture_fini(&fixture);
+}
+
 static void equal_batches_give_equal_bits(void **state)
 {
     (void)state;
@@ -340,5 +378,6 @@ TEST_MAIN(cmocka_unit_test(gradient_of_every_tensor_is_the_derivative), cmocka_u
           cmocka_unit_test(padding_of_the_encoder_is_as_if_it_were_not_there),
           cmocka_unit_test(forward_only_network_computes_the_same),
           cmocka_unit_test(scaled_head_divides_the_logits_by_the_root_of_the_width),
+          cmocka_unit_test(sides_of_their_own_lengths_compute_the_same),
           cmocka_unit_test(equal_batches_give_equal_bits), cmocka_unit_test(buckets_are_those_of_the_definition),
           cmocka_unit_test(buckets_of_the_default_sizes_begin_where_transformers_has_them))

@@ -24,8 +24,8 @@ static void every_form_of_the_cpu_kernels_agrees_with_transformers(void **state)
     check_every_cpu_form(&plan);
 }
 
-/* What the fixtures are for: both heads and MLPs, heads beside the width, stacks of one and of different depths, rows of
- * other lengths on either side, distances in the logarithmic buckets and beyond the farthest. */
+/* What the fixtures are for: both heads and MLPs, heads beside the width, stacks of one and of different depths, rows
+ * of other lengths on either side, distances in the logarithmic buckets and beyond the farthest. */
 static void fixtures_cover_what_they_promise(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* span_corruption: T5's counts, every way to part a window as likely, and nothing lost: the text can be rebuilt from input
- * and target. */
+/* span_corruption: T5's counts, every way to part a window as likely, and nothing lost: the text can be rebuilt from
+ * input and target. */
 #include "tests/trainer/objective_world.h"
 
 #include <math.h>

@@ -11,8 +11,9 @@ enum { CONTEXT = 256 };
 /* mean 0: one run. */
 struct denoiser_case { const char *title; double mean, density; int mode, seen; };
 
-#define DENOISERS {{"R 3 15", 3, 0.15, 0, 0}, {"R 8 15", 8, 0.15, 0, 0}, {"S", 0, 0.25, 1, 0}, {"X 3 50", 3, 0.5, 2, 0}, \
-                   {"X 8 50", 8, 0.5, 2, 0}, {"X 64 15", 64, 0.15, 2, 0}, {"X 64 50", 64, 0.5, 2, 0}}
+#define DENOISERS {{"R 3 15", 3, 0.15, 0, 0}, {"R 8 15", 8, 0.15, 0, 0}, {"S", 0, 0.25, 1, 0}, \
+                   {"X 3 50", 3, 0.5, 2, 0}, {"X 8 50", 8, 0.5, 2, 0}, {"X 64 15", 64, 0.15, 2, 0}, \
+                   {"X 64 50", 64, 0.5, 2, 0}}
 
 /* Which denoiser makes `spans` runs of `noise` in `raw` tokens? */
 static struct denoiser_case *recognise(struct denoiser_case *cases, int raw, int noise, int spans)
@@ -58,7 +59,8 @@ static int length_until(const int32_t *tokens, int size, int filler)
 
 /* ---- encoder-decoder ---- */
 
-static void check_sides(const struct batch *batch, int row, bool modes, const int32_t *text, struct denoiser_case *cases)
+static void check_sides(const struct batch *batch, int row, bool modes, const int32_t *text,
+                        struct denoiser_case *cases)
 {
     const int32_t *input = batch->inputs + row * batch->context;
     const int32_t *target = batch->targets + row * batch->decoder_context;

@@ -1,6 +1,6 @@
-/* Ten steps of a bert or t5 trial's optimizer against PyTorch's AdamW with clip_grad_norm_ on the same model and batch, in
- * float64 (tests/oracle/export_bert.py, export_t5.py). The masks of the batch are the fixture's, not a trial's: the step is put together
- * here from the network's gradient and the optimizer's update. */
+/* Ten steps of a bert or t5 trial's optimizer against PyTorch's AdamW with clip_grad_norm_ on the same model and batch,
+ * in float64 (tests/oracle/export_bert.py, export_t5.py). The masks of the batch are the fixture's, not a trial's: the
+ * step is put together here from the network's gradient and the optimizer's update. */
 #include "tests/support/support.h"
 
 #include <math.h>
