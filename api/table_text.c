@@ -213,7 +213,7 @@ static void say_status(struct buffer *out, const struct study *study, const stru
     const char *status = outcome_status(study, outcome);
     char text[1024];
     if (!status) {
-        sentence(out, columns, "The study is not decided yet: this is how it stands now.");
+        if (!study->finished) sentence(out, columns, "The study is not decided yet: this is how it stands now.");
     } else if (outcome->settled && outcome->has_transition) {
         snprintf(text, sizeof text, "Settled: the transition was found at step %llu.",
                  (unsigned long long)outcome->transition_step);

@@ -168,7 +168,7 @@ static void check_candidate_files(struct checking *checking, const char *id)
         if (file_join(directory, path, names.names[i], &inner))
             continue;
         if (strstr(names.names[i], ".new")) {
-            found(checking, directory, "left over from an interrupted write", "remove the directory, or start the server: it does");
+            found(checking, directory, "left over from an interrupted write", "remove the directory");
         } else if (checkpoint_load(&checkpoint, directory, &options, &inner) == 0) {
             checkpoint_fini(&checkpoint);
         } else {
@@ -206,9 +206,10 @@ static int check_studies(struct checking *checking, struct error *error)
         }
         check_request(checking, id, sql_text(&query, 2));
         check_trials(checking, id);
-        check_candidate_files(checking, id);
-        if (state == STUDY_SUCCEEDED)
+        if (state == STUDY_SUCCEEDED) {        /* before, what lies there is written anew at the end */
+            check_candidate_files(checking, id);
             check_documents(checking, id);
+        }
     }
     sql_finish(&query);
     return (int)error->code;

@@ -120,6 +120,8 @@ static void submitted(void *context, const struct error *error, const char *id, 
 
     if (error->code) {
         running->error = *error;
+        if (error->code == ERROR_SYNTAX && error->detail_count == 0)
+            error_wrap(&running->error, "%s", running->options->arguments[0]);
         uv_stop(&running->host.loop);
         return;
     }

@@ -105,11 +105,8 @@ static void seat_point(struct seat *seat)
 
 static void seat_diverged(struct seat *seat)
 {
-    char reason[256];
-
-    snprintf(reason, sizeof reason, "the training loss or gradient was not finite at step %llu; a lower learning rate or a "
-             "longer warm-up may help", (unsigned long long)seat->trial.diverged_step);
-    study_diverged(&seat->run->study, seat->candidate, seat->trial.diverged_step, reason);
+    study_diverged(&seat->run->study, seat->candidate, seat->trial.diverged_step,
+                   "the training loss or gradient was not finite");
     run_record_candidate(seat->run, seat->candidate);
 }
 

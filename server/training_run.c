@@ -75,6 +75,7 @@ static int take_recipe(struct training_run *run, const char *path, struct error 
         run->data = recipe.data;
         run->learning_rate_scale = recipe.learning_rate_scale;
         run->from_recipe = true;
+        run->recipe_holds_out = !recipe.data.valid[0];
         run->training.average.kind = AVERAGE_NONE;
         if (run->checkpoint.provenance.step != recipe.step || !run->checkpoint.moments)
             error_set(error, ERROR_INVALID, "the recipe goes on from step %llu with its optimizer state, the checkpoint is at step "
@@ -134,6 +135,18 @@ static int take_flags(struct training_run *run, const struct options *options, s
 
 /* ---- data */
 
+/* What is held out for validation is not trained on: the winner goes on as it began only on the same part of the data. */
+static int check_held_out(const struct training_run *run, struct error *error)
+{
+    if (!run->from_recipe || run->recipe_holds_out == !run->valid_path[0])
+        return 0;
+    if (run->recipe_holds_out)
+        return error_set(error, ERROR_INVALID, "the recipe's study held out the last tenth of its training data; leave out "
+                         "--valid, so that training goes on with the same tokens");
+    return error_set(error, ERROR_INVALID, "the recipe's study had validation data of its own; give it with --valid, so that "
+                     "training goes on with the same tokens");
+}
+
 static int take_data(struct training_run *run, const struct options *options, struct error *error)
 {
     struct objective_spec *objective = &run->training.objective;
@@ -148,6 +161,8 @@ static int take_data(struct training_run *run, const struct options *options, st
     memcpy(run->valid_path, file.valid, sizeof run->valid_path);
     if (options->values[OPTION_VALID])
         snprintf(run->valid_path, sizeof run->valid_path, "%s", options->values[OPTION_VALID]);
+    if (check_held_out(run, error))
+        return (int)error->code;
     if (options->values[OPTION_FORMAT] && corpus_format_parse(options->values[OPTION_FORMAT], &run->data.format))
         return error_set(error, ERROR_INVALID, "--format must be auto, bytes, u16, u32, llmc, npy or safetensors");
     if (options->values[OPTION_SAMPLER] && sampler_parse(options->values[OPTION_SAMPLER], &run->data.sampler))

@@ -22,7 +22,7 @@ struct training_run {
     uint64_t valid_tokens, log_every, parent_tokens, first_step;
     double learning_rate_scale;
     FILE *log;
-    bool from_recipe, has_checkpoint, has_data, has_trial, has_grid;
+    bool from_recipe, recipe_holds_out, has_checkpoint, has_data, has_trial, has_grid;
 };
 
 int training_run_open(struct training_run *run, const struct options *options, struct error *error);

@@ -180,6 +180,35 @@ static void recovery_survives_each_failed_allocation(void **state)
     end_and_compare(&world, it, answer.id);
 }
 
+/* ---- a real process: what comes before and after the study, too */
+
+static void lag_run_survives_a_failed_allocation_at_its_start(void **state)
+{
+    const struct fault_place *it = *state;
+    int failed = 0;
+    fault_arm(FAULT_ALLOC, 0);
+    for (int n = 1; n <= 61; n += 4) {
+        char variable[32], store[32];
+        struct process process;
+        snprintf(variable, sizeof variable, "LAG_FAULT=alloc:%d", n);
+        snprintf(store, sizeof store, "process%d", n);
+        struct lag_run run = {.place = it->place, .store = store, .environment = {variable}};
+        lag_run(&process, &run);
+        if (process.exit_code != 0) {
+            assert_exit(&process, 1);
+            assert_contains(process.text[PROCESS_ERR], "emory");
+            failed++;
+            run.environment[0] = NULL;
+            process_free(&process);
+            lag_run(&process, &run);
+        }
+        assert_exit(&process, 0);
+        assert_identical(it->reference, process.text[PROCESS_OUT]);
+        process_free(&process);
+    }
+    assert_true(failed > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +222,7 @@ int main(void)
         cmocka_unit_test(saving_survives_each_failed_fsync),
         cmocka_unit_test(saving_survives_each_failed_rename),
         cmocka_unit_test(recovery_survives_each_failed_allocation),
+        cmocka_unit_test(lag_run_survives_a_failed_allocation_at_its_start),
     };
     return cmocka_run_group_tests(tests, fault_place_make, fault_place_remove);
 }

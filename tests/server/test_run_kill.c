@@ -52,6 +52,7 @@ static void every_named_point_survives_a_kill(void **state)
         struct lag_run run = {.place = reference->place, .store = store, .flags = {"--workers", "1", "--memory", "1700K"}};
         print_message("%s\n", kills[i]);
         assert_true(run_killed(&run, kills[i]));
+        lag_check_clean(reference->place, store);        /* a kill damages nothing */
         finish_and_compare(reference, run, out);
     }
 }

@@ -226,16 +226,40 @@ static void diverged_candidate_is_marked_and_the_study_goes_on(void **state)
     test_directory_remove(place);
 }
 
-static void forget_verdict(const char *place)
+/* Writes into the database of a closed store. */
+static void tamper(const char *place, const char *update)
 {
     char path[FILE_PATH_BYTES];
     sqlite3 *database;
     struct error error = {0};
     assert_ok(sql_open(&database, test_path(path, place, "store/lag.db"), false, &error), &error);
-    assert_ok(sql_run(database, "UPDATE candidate SET state='running', reason='', diverged_step=0 WHERE number=1", &error),
-              &error);
+    assert_ok(sql_run(database, update, &error), &error);
     assert_int_equal(sqlite3_changes(database), 1);
     sqlite3_close(database);
+}
+
+/* One wrong row must not keep the others from going on, nor the service from being ready. */
+static void stored_study_that_can_not_be_read_fails_alone(void **state)
+{
+    (void)state;
+    char place[FILE_PATH_BYTES], update[256];
+    struct service_world world;
+    struct answer first, second;
+    lag_place_make(place, &control_study);
+    char *reference = undisturbed(place, "study.json");
+    open_world(&world, place, &in_place);
+    submit(&world, "study.json", "a", &first);
+    submit(&world, "study.json", "b", &second);
+    world_close(&world);
+    snprintf(update, sizeof update, "UPDATE study SET request='{\"name\": }' WHERE id='%s'", first.id);
+    tamper(place, update);
+    open_world(&world, place, &in_place);
+    assert_int_equal(world_end(&world, first.id), STUDY_FAILED);
+    assert_true(service_ready(world.service, (char[256]){0}));
+    assert_ends_like(&world, second.id, reference);
+    memory_free(reference);
+    world_close(&world);
+    test_directory_remove(place);
 }
 
 /* Killed between the commit of the point that shows it and the commit of the verdict: the next start judges again. */
@@ -259,7 +283,7 @@ static void divergence_is_seen_again_after_a_crash(void **state)
             world_turn(&world);
         if (i) {
             world_close(&world);
-            forget_verdict(place);
+            tamper(place, "UPDATE candidate SET state='running', reason='', diverged_step=0 WHERE number=1");
             open_world(&world, place, &options);
         }
         assert_int_equal(world_end(&world, answer.id), STUDY_SUCCEEDED);
@@ -340,6 +364,7 @@ TEST_MAIN(cmocka_unit_test(full_disk_pauses_the_study_with_the_reason),
           cmocka_unit_test(damaged_and_missing_trials_are_trained_anew),
           cmocka_unit_test(trial_lost_before_the_files_is_trained_anew),
           cmocka_unit_test(diverged_candidate_is_marked_and_the_study_goes_on),
+          cmocka_unit_test(stored_study_that_can_not_be_read_fails_alone),
           cmocka_unit_test(divergence_is_seen_again_after_a_crash),
           cmocka_unit_test(all_diverged_fails_with_advice),
           cmocka_unit_test(equal_candidates_are_trained_once),

@@ -140,13 +140,14 @@ static void twice_the_context_costs_twice_the_activations(void **state)
     (void)state;
     for (int i = 0; i < FAMILY_WORLDS; i++)
         for (int recompute = 0; recompute < 2; recompute++) {
+            const struct family_world *world = &family_worlds[i];
             const size_t at[] = {
-                row_bytes(&family_worlds[i], LONGEST / 8, recompute), row_bytes(&family_worlds[i], LONGEST / 4, recompute),
-                row_bytes(&family_worlds[i], LONGEST / 2, recompute), row_bytes(&family_worlds[i], LONGEST, recompute),
+                row_bytes(world, LONGEST / 8, recompute), row_bytes(world, LONGEST / 4, recompute),
+                row_bytes(world, LONGEST / 2, recompute), row_bytes(world, LONGEST, recompute),
             };
             const double first = (double)(at[2] - at[1]) / (double)(at[1] - at[0]);
             const double second = (double)(at[3] - at[2]) / (double)(at[2] - at[1]);
-            print_message("    %-16s %s: %zu, %zu, %zu, %zu bytes\n", family_worlds[i].title,
+            print_message("    %-16s %s: %zu, %zu, %zu, %zu bytes\n", world->title,
                           recompute ? "recomputed" : "kept", at[0], at[1], at[2], at[3]);
             assert_near(first, 2, 0.02);
             assert_near(second, 2, 0.02);
