@@ -2,9 +2,9 @@
 
     python tests/oracle/check_all.py [--lag ./lag] > tests/oracle/check_load.log
 
-Trained, continued, grown and searched by `lag`, of every family; saved by transformers in every layout (sharded, 16 bits, without prefix,
-untied, with old buffers, with tokenizers) and then read, grown and trained by `lag`; and what must be refused. All of it in a
-temporary directory, a minute or two on two cores.
+Trained, continued and grown by `lag`, of every family, and searched; saved by transformers in every layout (sharded, 16 bits,
+without prefix, untied, with old buffers, with tokenizers) and then read, grown and trained by `lag`; and what must be refused.
+All of it in a temporary directory, a minute or two on two cores.
 """
 import argparse
 import filecmp

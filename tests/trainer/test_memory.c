@@ -110,7 +110,8 @@ static void twice_the_vocabulary_costs_its_weights_and_one_chunk_of_logits(void 
 
 enum { LONGEST = 2048, LONG_VOCABULARY = 1024 };
 
-/* Of the scratch of one row, without its chunk of logits; what is stated in advance is what is taken, beside what the host holds. */
+/* Of the scratch of one row, without its chunk of logits. What is stated in advance is what is taken, beside what the host
+ * holds. */
 static size_t row_bytes(const struct family_world *world, int context, bool recompute)
 {
     const struct kernels kernels = counting_kernels();
