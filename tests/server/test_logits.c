@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "server/token_file.h"
 #include "tests/support/oracle.h"
 #include "tests/support/process.h"
 
@@ -259,6 +260,35 @@ static void wrong_values_are_refused_with_one_sentence(void **state)
         check_refused(*state, cases[i].model, cases[i].parts, 3, cases[i].words);
 }
 
+static void reading_tokens_survives_any_failed_allocation(void **state)
+{
+    struct oracle oracle;
+    struct part parts[PARTS_MAX];
+    char path[FILE_PATH_BYTES];
+    int rounds = 0;
+    oracle_open(&oracle, "t5_a");
+    write_tokens(test_path(path, *state, "tokens.safetensors"), parts, read_parts(&oracle, "padded", DTYPE_U8, parts));
+    SWEEP_FAULTS(FAULT_ALLOC, n) {
+        struct token_file file;
+        struct error error = {0};
+        int code = token_file_read(&file, path, &oracle.checkpoint.table.shape, &error);
+        rounds++;
+        if (fault_struck(FAULT_ALLOC, n)) {
+            assert_fails(code, ERROR_NO_MEMORY, &error);
+        } else {
+            assert_ok(code, &error);
+            assert_true(file.rows == 3 && file.context == 13 && file.decoder_context == 12);
+            struct batch batch = token_file_row(&file, 2);
+            assert_true(batch.mask[7] == 1 && batch.mask[8] == 0 && batch.decoder_mask[10] == 1);
+            assert_true(batch.decoder_mask[11] == 0 && batch.types == NULL);
+        }
+        token_file_free(&file);
+    }
+    assert_true(rounds > 10);
+    oracle_close(&oracle);
+}
+
 TEST_MAIN(IN_DIRECTORY(every_family_answers_as_transformers_does), IN_DIRECTORY(masks_of_bytes_mean_the_same),
           IN_DIRECTORY(padding_hides_its_token_from_every_other), IN_DIRECTORY(wrong_shapes_are_refused_with_one_sentence),
-          IN_DIRECTORY(wrong_values_are_refused_with_one_sentence))
+          IN_DIRECTORY(wrong_values_are_refused_with_one_sentence),
+          IN_DIRECTORY(reading_tokens_survives_any_failed_allocation))
