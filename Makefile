@@ -40,7 +40,7 @@ FLAGS_model/kernels_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-
 .DEFAULT_GOAL := lag
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: lag deps test test-long asan tsan demo docs docker-check install clean help run-test run-long run-tsan
+.PHONY: lag deps test test-long asan tsan demo docs bench docker-check install clean help run-test run-long run-tsan
 
 # Objects of some sources, each in its forms.
 objects_of = $(foreach path,$(basename $(1)),$(if $(FORMS_$(path)),$(FORMS_$(path):%=$(BUILD)/$(path).%.o),$(BUILD)/$(path).o))
@@ -73,6 +73,8 @@ demo: deps                          ## train, grow, search and rank on real text
 	@bash tools/demo.sh
 docs: $(BUILD)/tools/docs          ## write the generated parts of the documents anew
 	$< $(DOCUMENTS)
+bench: lag build/bench_train         ## training steps beside sgemm; BENCH_PYTHON adds PyTorch's rows
+	@bash bench/run.sh
 docker-check:                       ## build the image without an engine, run it, ask it whether it lives
 	@bash tools/docker_check.sh
 install: lag                        ## install to $(DESTDIR)$(PREFIX)/bin
@@ -110,5 +112,7 @@ $(BUILD)/lib%.a:
 $(BUILD)/lag: $(BUILD)/server/main.o $(call link_of,server)
 	$(LINK) $(LIBS)
 $(BUILD)/tools/docs: $(call objects_of,$(wildcard tools/docs*.c)) $(call link_of,server)
+	$(LINK) $(LIBS)
+build/bench_train: $(BUILD)/bench/bench_train.o $(call link_of,trainer)
 	$(LINK) $(LIBS)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -36,6 +36,7 @@ const char *field_type_words(const struct field *field)
     switch (field->type) {
     case FIELD_OBJECT: return "an object";
     case FIELD_ARRAY: return "a list";
+    case FIELD_TOKENS: return "a list of token ids";
     case FIELD_OPERATORS: return "a list of operators such as [{\"op\": \"stack\", \"layers\": 12}]";
     case FIELD_TEXT: return "text";
     case FIELD_INTEGER: return "an integer";
@@ -85,7 +86,7 @@ static bool has_type(const struct field *field, const cJSON *node)
 {
     switch (field->type) {
     case FIELD_OBJECT: case FIELD_OPTIMIZER: case FIELD_SCHEDULE: return cJSON_IsObject(node);
-    case FIELD_ARRAY: case FIELD_OPERATORS: return cJSON_IsArray(node);
+    case FIELD_ARRAY: case FIELD_OPERATORS: case FIELD_TOKENS: return cJSON_IsArray(node);
     case FIELD_TEXT: case FIELD_CHOICE: case FIELD_KEEP: return cJSON_IsString(node);
     case FIELD_INTEGER: return json_is_integer(node);
     case FIELD_NUMBER: return cJSON_IsNumber(node);
@@ -168,6 +169,24 @@ static int elements_check(const cJSON *node, const struct field *field, struct p
     return 0;
 }
 
+static int tokens_check(const cJSON *node, const struct field *field, struct place *place, struct error *error)
+{
+    int count = cJSON_GetArraySize(node), index = 0;
+    if (count > OBJECTIVE_SPECIAL_MAX)
+        return refuse(error, place, "%s has %d tokens; at most %d are possible", field_key(field), count,
+                      OBJECTIVE_SPECIAL_MAX);
+    const cJSON *element;
+    cJSON_ArrayForEach(element, node) {
+        size_t outer = place_enter_index(place, index++);
+        if (json_is_integer(element))
+            range_check("a token id", element->valuedouble, field->minimum, field->maximum, place, error);
+        else
+            refuse(error, place, "a token id must be an integer, not %s", json_kind(element));
+        place_leave(place, outer);
+    }
+    return error ? (int)error->code : 0;
+}
+
 /* Is it the one value that is accepted today? */
 static bool is_todays(const struct field *field, const cJSON *node)
 {
@@ -192,6 +211,7 @@ static int value_check(const struct field *field, const cJSON *node, struct plac
     case FIELD_OBJECT: return fields_check(node, field->pointer, place, error);
     case FIELD_ARRAY: return elements_check(node, field, place, error);
     case FIELD_OPERATORS: return operators_check(node, place, error);
+    case FIELD_TOKENS: return tokens_check(node, field, place, error);
     case FIELD_OPTIMIZER: return named_check(&NAMED_OPTIMIZER, node, place, error);
     case FIELD_SCHEDULE: return named_check(&NAMED_SCHEDULE, node, place, error);
     case FIELD_KEEP: return keep_check(node->valuestring, place, error);
@@ -226,6 +246,20 @@ int fields_check(const cJSON *node, const char *pattern, struct place *place, st
 
 /* ---- values ---- */
 
+static void tokens_store(const cJSON *node, struct token_list *tokens)
+{
+    const cJSON *element;
+    tokens->count = 0;
+    cJSON_ArrayForEach(element, node) tokens->ids[tokens->count++] = (int32_t)element->valuedouble;
+}
+
+static void tokens_print(const struct token_list *tokens, struct buffer *out)
+{
+    buffer_text(out, "[");
+    for (int i = 0; i < tokens->count; i++) buffer_format(out, "%s%d", i ? ", " : "", (int)tokens->ids[i]);
+    buffer_text(out, "]");
+}
+
 static void field_store(const struct field *field, const cJSON *node, struct study_spec *spec)
 {
     char *at = (char *)spec + field->offset;
@@ -250,6 +284,7 @@ static void field_store(const struct field *field, const cJSON *node, struct stu
         return;
     }
     case STORE_TEXT: snprintf(at, (size_t)field->maximum + 1, "%s", null ? "" : node->valuestring); return;
+    case STORE_TOKENS: tokens_store(node, (struct token_list *)(void *)at); return;
     }
 }
 
@@ -283,10 +318,15 @@ void field_print(const struct field *field, const struct study_spec *spec, struc
         int value = 0;
         if (field->store == STORE_ENUM) memcpy(&value, at, sizeof value);
         else value = *(const bool *)at;
+        if (!field->choices) {
+            buffer_text(out, value ? "true" : "false");
+            return;
+        }
         choice_name(field->choices, value, name);
         buffer_json_string(out, name);
         return;
     }
+    case STORE_TOKENS: tokens_print((const struct token_list *)(const void *)at, out); return;
     case STORE_TEXT:
         if (field->nullable && !*at) buffer_text(out, "null");
         else buffer_json_string(out, at);

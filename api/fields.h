@@ -23,11 +23,12 @@ enum field_type {
     FIELD_OPERATORS,     /* by the growth table */
     FIELD_OPTIMIZER,     /* by the trainer's tables */
     FIELD_SCHEDULE,
+    FIELD_TOKENS,        /* a list of token ids; minimum and maximum: of an id */
     FIELD_ANY            /* not looked into: comes with a later release */
 };
 
 /* How a value lies in struct study_spec. */
-enum field_store { STORE_NONE, STORE_INT, STORE_U64, STORE_DOUBLE, STORE_BOOL, STORE_ENUM, STORE_TEXT };
+enum field_store { STORE_NONE, STORE_INT, STORE_U64, STORE_DOUBLE, STORE_BOOL, STORE_ENUM, STORE_TEXT, STORE_TOKENS };
 
 struct field {
     const char *pointer;         /* JSON pointer; "*" stands for any element */

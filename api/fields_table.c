@@ -4,6 +4,7 @@
 
 /* A path may be as long as a path; a name is shown in tables. */
 enum { PATH_LONGEST = FILE_PATH_BYTES - 1, NAME_LONGEST = sizeof((struct study_spec *)0)->name - 1 };
+enum { TOKEN_LARGEST = SHAPE_SIZE_MAX - 1 };
 static const double COUNT_MAX = 9007199254740992.0;    /* 2^53: what a JSON number holds exactly */
 
 static bool never(const struct study_spec *spec)
@@ -21,11 +22,31 @@ static bool has_target_width(const struct study_spec *spec) { return spec->targe
 static bool has_target_heads(const struct study_spec *spec) { return spec->target.heads > 0; }
 static bool has_target_ff(const struct study_spec *spec) { return spec->target.ff > 0; }
 static bool has_target_context(const struct study_spec *spec) { return spec->target.context > 0; }
+static bool has_mask(const struct study_spec *spec) { return spec->training.objective.mask_token != TOKEN_NONE; }
+static bool has_pad(const struct study_spec *spec) { return spec->training.objective.pad_token != TOKEN_NONE; }
+static bool has_eos(const struct study_spec *spec) { return spec->training.objective.eos_token != TOKEN_NONE; }
+static bool has_special(const struct study_spec *spec) { return spec->training.objective.special_tokens.count > 0; }
+static bool has_sentinels(const struct study_spec *spec)
+{
+    return spec->training.objective.sentinel_first != TOKEN_NONE || spec->training.objective.sentinel_count > 0;
+}
+static bool has_mode(const struct study_spec *spec, enum objective_mode mode)
+{
+    return spec->training.objective.mode_tokens[mode] != TOKEN_NONE;
+}
+static bool has_mode_r(const struct study_spec *spec) { return has_mode(spec, MODE_R); }
+static bool has_mode_s(const struct study_spec *spec) { return has_mode(spec, MODE_S); }
+static bool has_mode_x(const struct study_spec *spec) { return has_mode(spec, MODE_X); }
+static bool has_modes(const struct study_spec *spec)
+{
+    return has_mode(spec, MODE_R) || has_mode(spec, MODE_S) || has_mode(spec, MODE_X);
+}
 static bool is_window(const struct study_spec *spec) { return spec->training.average.kind == AVERAGE_WINDOW; }
 static bool is_ema(const struct study_spec *spec) { return spec->training.average.kind == AVERAGE_EMA; }
 
 #define IN(kind, member) .store = STORE_##kind, .offset = offsetof(struct study_spec, member)
 #define FROM(least, most) .minimum = (least), .maximum = (most)
+#define TOKEN(member) FIELD_INTEGER, FROM(0, TOKEN_LARGEST), IN(INT, training.objective.member)
 #define LATER .today = "", .shown = never
 #define ONLY(value) .today = (value)
 
@@ -44,17 +65,24 @@ static const struct field ROWS[] = {
      IN(ENUM, data.format),
      .summary = "format of the token files; auto: by magic, else bytes for vocabularies up to 512"},
     {"/data/objective", FIELD_CHOICE, .choices = "causal|mlm|span_corruption|ul2", .fallback = "by family",
-     ONLY("\"causal\""), .summary = "what the model learns to predict"},
+     IN(ENUM, training.objective.name),
+     .summary = "what the model learns to predict: bert mlm, t5 span_corruption or ul2, the others causal or ul2"},
     {"/data/sampler", FIELD_CHOICE, .choices = "random|sequential", .fallback = "random", IN(ENUM, data.sampler),
      .summary = "which windows a training step reads"},
-    {"/data/mask_token", FIELD_ANY, LATER, .summary = "mask token of the denoising objectives"},
-    {"/data/pad_token", FIELD_ANY, LATER, .summary = "padding token of the denoising objectives"},
-    {"/data/eos_token", FIELD_ANY, LATER, .summary = "end token of the denoising objectives"},
-    {"/data/special_tokens", FIELD_ANY, LATER, .summary = "tokens that are never masked"},
-    {"/data/sentinel_first", FIELD_ANY, LATER, .summary = "first sentinel of span corruption"},
-    {"/data/sentinel_count", FIELD_ANY, LATER, .summary = "number of sentinels"},
-    {"/data/sentinel_step", FIELD_ANY, LATER, .fallback = "-1", .summary = "distance between sentinels"},
-    {"/data/mode_tokens", FIELD_ANY, LATER, .summary = "mode tokens of ul2"},
+    {"/data/mask_token", TOKEN(mask_token), .shown = has_mask, .summary = "mask token of mlm"},
+    {"/data/pad_token", TOKEN(pad_token), .shown = has_pad, .summary = "padding, and what starts a decoder"},
+    {"/data/eos_token", TOKEN(eos_token), .shown = has_eos, .summary = "end of a sequence in the denoising objectives"},
+    {"/data/special_tokens", FIELD_TOKENS, FROM(0, TOKEN_LARGEST), IN(TOKENS, training.objective.special_tokens),
+     .shown = has_special, .summary = "tokens that are never masked, beside those named here"},
+    {"/data/sentinel_first", TOKEN(sentinel_first), .shown = has_sentinels, .summary = "first sentinel of span corruption"},
+    {"/data/sentinel_count", FIELD_INTEGER, FROM(1, TOKEN_LARGEST), IN(INT, training.objective.sentinel_count),
+     .shown = has_sentinels, .summary = "number of sentinels"},
+    {"/data/sentinel_step", FIELD_INTEGER, FROM(-TOKEN_LARGEST, TOKEN_LARGEST), .fallback = "-1",
+     IN(INT, training.objective.sentinel_step), .shown = has_sentinels, .summary = "distance between sentinels"},
+    {"/data/mode_tokens", FIELD_OBJECT, .shown = has_modes, .summary = "tokens that tell ul2's modes"},
+    {"/data/mode_tokens/r", TOKEN(mode_tokens[MODE_R]), .shown = has_mode_r, .summary = "short spans"},
+    {"/data/mode_tokens/s", TOKEN(mode_tokens[MODE_S]), .shown = has_mode_s, .summary = "the end of the window"},
+    {"/data/mode_tokens/x", TOKEN(mode_tokens[MODE_X]), .shown = has_mode_x, .summary = "long or dense spans"},
 
     {"/target", FIELD_OBJECT, .shown = has_target, .summary = "the shape that every candidate must reach"},
     {"/target/layers", FIELD_INTEGER, FROM(1, PARAMETER_LIST_MAX), IN(INT, target.layers), .shown = has_target_layers,
@@ -127,8 +155,8 @@ static const struct field ROWS[] = {
     {"/training/outer/learning_rate", FIELD_ANY, LATER, .summary = "its learning rate"},
     {"/training/outer/momentum", FIELD_ANY, LATER, .summary = "its momentum"},
     {"/training/batch_growth", FIELD_ANY, LATER, .summary = "growth of the batch per K-AVG round"},
-    {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", ONLY("false"),
-     .summary = "recompute block activations in the backward pass"},
+    {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", IN(BOOL, training.recompute),
+     .summary = "recompute block activations in the backward pass: less memory, more work, the same bits"},
     {"/training/compute", FIELD_CHOICE, .choices = "f32|bf16", .fallback = "f32", ONLY("\"f32\""),
      .summary = "precision of matrix products"},
 

@@ -157,6 +157,7 @@ static int recipe_fill(cJSON *tree, const struct shape *shape, struct recipe *re
     if (!spec) return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the recipe; try again later");
     take_cursor(tree, recipe, error);
     cJSON *data = cJSON_DetachItemFromObjectCaseSensitive(tree, "data");
+    spec->training.objective = objective_defaults(shape->family);
     read_data(data, spec, recipe, error);
     int code = fields_check(tree, "/training", &place, error);
     if (!code) code = training_resolve(tree, shape, spec, &place, error);

@@ -1,6 +1,6 @@
 #include "api/report.h"
 
-#include "api/json.h"
+#include "api/request_parts.h"
 
 static int take_count(const cJSON *object, const char *name, double most, double *value, struct error *error)
 {
@@ -26,6 +26,8 @@ static int take_data(const cJSON *object, const struct shape *shape, struct repo
         || take_count(object, "valid_tokens", 9007199254740992.0, &tokens, error)
         || take_count(object, "seed", 9007199254740992.0, &seed, error))
         return (int)error->code;
+    if (objective_read(object, &data->objective, error))
+        return error_wrap(error, "lag_report.json: data");
     data->context = (int)context;
     data->valid_tokens = (uint64_t)tokens;
     data->seed = (uint64_t)seed;
@@ -39,7 +41,7 @@ int report_parse(const char *text, size_t length, const struct shape *shape, str
     cJSON *tree = NULL;
 
     *data = (struct report_data){ .format = CORPUS_AUTO, .context = training.context, .valid_tokens = 100000,
-                                  .seed = training.seed };
+                                  .seed = training.seed, .objective = training.objective };
     if (!text)
         return 0;
     if (json_read(text, length, &tree, error))

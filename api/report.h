@@ -8,6 +8,7 @@ struct report_data {
     enum corpus_format format;
     int context;
     uint64_t valid_tokens, seed;
+    struct objective_spec objective;
 };
 
 /* The defaults of a study for a model of `shape`; then, with a text, what its `data` object says. A context that the

@@ -134,15 +134,20 @@ int request_training(const char *text, size_t length, const struct shape *shape,
     int code = object_read(text, length, "/training", &tree, error);
     if (code) return code;
     struct study_spec *spec = memory_new(sizeof *spec);
-    if (!spec) code = error_set(error, ERROR_NO_MEMORY, "not enough memory to read the training; try again later");
-    else code = training_resolve(tree, shape, spec, &place, error);
+    if (!spec) {
+        code = error_set(error, ERROR_NO_MEMORY, "not enough memory to read the training; try again later");
+    } else {
+        spec->training.objective = objective_defaults(shape->family);
+        code = training_resolve(tree, shape, spec, &place, error);
+    }
     if (!code) *training = spec->training;
     memory_free(spec);
     cJSON_Delete(tree);
     return code;
 }
 
-int request_data(const char *text, size_t length, struct spec_data *data, struct error *error)
+int request_data(const char *text, size_t length, struct spec_data *data, struct objective_spec *objective,
+                 struct error *error)
 {
     struct error own = {0};
     struct place place = {0};
@@ -154,9 +159,11 @@ int request_data(const char *text, size_t length, struct spec_data *data, struct
     if (!spec) {
         code = error_set(error, ERROR_NO_MEMORY, "not enough memory to read the data; try again later");
     } else {
+        spec->training.objective = *objective;
         fields_store(tree, "/data", spec);
         if (!spec->data.train[0]) code = refuse_member(error, &place, "train", "train is missing: name the token file");
         *data = spec->data;
+        *objective = spec->training.objective;
     }
     memory_free(spec);
     cJSON_Delete(tree);

@@ -49,7 +49,12 @@ void request_echo(const struct study_spec *spec, struct buffer *out);
 int request_operators(const char *text, size_t length, struct growth_list *list, struct error *error);
 int request_training(const char *text, size_t length, const struct shape *shape, struct training *training,
                      struct error *error);
-/* `lag train --data F` where F is a JSON file with a study's `data` object. */
-int request_data(const char *text, size_t length, struct spec_data *data, struct error *error);
+/* `lag train --data F` where F is a JSON file with a study's `data` object. What it says of an objective is stored over
+ * what `objective` holds already; whether the model can learn it is for objective_check to say. */
+int request_data(const char *text, size_t length, struct spec_data *data, struct objective_spec *objective,
+                 struct error *error);
+/* The members of a `data` object that make up an objective, one after another, without braces: `"objective": "mlm",
+ * "mask_token": 3`. */
+void request_echo_objective(const struct objective_spec *objective, struct buffer *out);
 
 #endif

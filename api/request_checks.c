@@ -32,6 +32,17 @@ void selection_check(const struct study_spec *spec, const cJSON *selection, stru
     }
 }
 
+/* Puts what was found into `error` behind what is recorded already. */
+static void error_merge(struct error *error, const struct error *found)
+{
+    if (error->code == ERROR_NONE) {
+        *error = *found;
+        return;
+    }
+    for (int i = 0; i < found->detail_count; i++)
+        error_add_detail(error, found->details[i].pointer, "%s", found->details[i].text);
+}
+
 void data_check(const struct study_spec *spec, const struct request_facts *facts, struct error *error)
 {
     struct place place = {0};
@@ -39,6 +50,11 @@ void data_check(const struct study_spec *spec, const struct request_facts *facts
     if (!spec->checkpoint[0])
         refuse_member(error, &place, "checkpoint", "checkpoint is missing: give an id (ckpt_…) or a path");
     place_enter(&place, "data");
+    struct error found = {0};
+    if (objective_check(&spec->training.objective, &facts->parent, spec->training.context, &found)) {
+        error_prefix_pointer(&found, place.text);
+        error_merge(error, &found);
+    }
     if (!spec->data.train[0]) {
         refuse_member(error, &place, "train", "train is missing: give an id (data_…) or a path");
         return;
@@ -53,17 +69,6 @@ void data_check(const struct study_spec *spec, const struct request_facts *facts
                       "%llu validation tokens are fewer than context "
                       "+ 1 = %llu; give more data or a smaller training.context",
                       (unsigned long long)facts->valid_tokens, least);
-}
-
-/* Puts what was found into `error` behind what is recorded already. */
-static void error_merge(struct error *error, const struct error *found)
-{
-    if (error->code == ERROR_NONE) {
-        *error = *found;
-        return;
-    }
-    for (int i = 0; i < found->detail_count; i++)
-        error_add_detail(error, found->details[i].pointer, "%s", found->details[i].text);
 }
 
 static void reach_check(const char *what, int wanted, int reached, const struct spec_candidate *candidate,

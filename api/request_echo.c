@@ -18,7 +18,7 @@ static void echo_candidates(const struct study_spec *spec, struct buffer *out)
     buffer_text(out, "]");
 }
 
-static void echo_value(const struct field *field, const struct study_spec *spec, struct buffer *out)
+void echo_value(const struct field *field, const struct study_spec *spec, struct buffer *out)
 {
     switch (field->type) {
     case FIELD_OBJECT: echo_object(spec, field->pointer, out); return;

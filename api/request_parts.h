@@ -36,8 +36,8 @@ bool named_is_bound(const struct named *named, const char *parameter);
 int operators_read(const cJSON *array, struct place *place, struct growth_list *list, struct error *error);
 int operators_check(const cJSON *array, struct place *place, struct error *error);
 
-/* Fills spec->training from a `training` object (NULL: all defaults) and checks it; mistakes are recorded at `place`.
- */
+/* Fills spec->training from a `training` object (NULL: all defaults), but for its objective, which belongs to the data,
+ * and checks it; mistakes are recorded at `place`. */
 int training_resolve(const cJSON *node, const struct shape *shape, struct study_spec *spec, struct place *place,
                      struct error *error);
 /* Fills spec->candidates (names made, operators read). */
@@ -47,6 +47,12 @@ void selection_check(const struct study_spec *spec, const cJSON *selection, stru
 void data_check(const struct study_spec *spec, const struct request_facts *facts, struct error *error);
 int plans_check(const struct study_spec *spec, const struct shape *parent, struct error *error);
 
+/* Stores what a `data` object says of an objective over what is there; its other members are not looked at. ERROR_INVALID,
+ * ERROR_NO_MEMORY. */
+int objective_read(const cJSON *data, struct objective_spec *objective, struct error *error);
+
+/* One value of the echo. */
+void echo_value(const struct field *field, const struct study_spec *spec, struct buffer *out);
 /* One object of the echo: the rows below `pattern`; and its members alone, for an object that has others too. */
 void echo_object(const struct study_spec *spec, const char *pattern, struct buffer *out);
 void echo_members(const struct study_spec *spec, const char *pattern, bool *first, struct buffer *out);

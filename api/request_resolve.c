@@ -42,7 +42,9 @@ int training_resolve(const cJSON *node, const struct shape *shape, struct study_
                      struct error *error)
 {
     struct training *training = &spec->training;
+    const struct objective_spec objective = training->objective;    /* of the data object */
     *training = training_defaults(shape);
+    training->objective = objective;
     fields_store(node, "/training", spec);
     int code = named_store(&NAMED_OPTIMIZER, json_member(node, "optimizer"), training, error);
     if (!code) code = named_store(&NAMED_SCHEDULE, json_member(node, "schedule"), training, error);
@@ -94,6 +96,7 @@ static int spec_fill(const struct request *request, const struct request_facts *
     text_set(spec->name, sizeof spec->name, "study");
     spec->keep = KEEP_TOP;
     spec->keep_top = 3;
+    spec->training.objective = objective_defaults(facts->parent.family);
     fields_store(request->tree, "", spec);
     text_set(spec->checkpoint, sizeof spec->checkpoint, request->checkpoint);
     text_set(spec->data.train, sizeof spec->data.train, request->train);

@@ -15,7 +15,7 @@ struct estimate { double flops; uint64_t trial_bytes_all, trial_bytes_most, scra
 static double candidate_flops(const struct study_spec *spec, const struct shape *shape, int evaluations)
 {
     const struct training *training = &spec->training;
-    double per_token = shape_flops_per_token(shape, training->context);
+    double per_token = objective_flops_per_token(&training->objective, shape, training->context);
     double trained = (double)spec->selection.max_k * training->batch * training->context;
     double evaluated = (double)evaluations * (double)spec->selection.valid_tokens * (1 + spec->selection.raw_share);
     return per_token * (trained + evaluated / 3);
@@ -27,6 +27,7 @@ static void write_shape(struct buffer *out, const struct shape *shape)
     buffer_text(out, "{");
     member_text(out, &first, "family", family_name(shape->family));
     member_number(out, &first, "layers", shape->layers);
+    if (shape->decoder_layers > 0) member_number(out, &first, "decoder_layers", shape->decoder_layers);
     member_number(out, &first, "width", shape->width);
     member_number(out, &first, "heads", shape->heads);
     member_number(out, &first, "kv_heads", shape->kv_heads);
@@ -66,7 +67,8 @@ static void write_candidate(struct buffer *out, const struct study_spec *spec, i
     growth_plan_json(plan, out);
     member_text(out, &first, "promise", plan->promise == PROMISE_EXACT ? "exact" : "none");
     member_unsigned(out, &first, "parameters", shape_parameters(&plan->to));
-    member_number(out, &first, "flops_per_token", shape_flops_per_token(&plan->to, spec->training.context));
+    member_number(out, &first, "flops_per_token",
+                  objective_flops_per_token(&spec->training.objective, &plan->to, spec->training.context));
     member_number(out, &first, "flops", flops);
     member_unsigned(out, &first, "trial_bytes", bytes);
     member_unsigned(out, &first, "scratch_bytes", scratch);

@@ -1,23 +1,28 @@
 /* Depth maps of copies: stack, interleave, first, gradual_last, middle, solar. Each fills a layer map and nothing else;
  * none promises the function. Rules: methods appendix A, contract 3. */
-#include "growth/stage.h"
+#include "growth/depth.h"
 
-#define FAMILIES (1u << FAMILY_GPT2)
+#define FAMILIES (1u << FAMILY_GPT2 | GROWTH_LLAMA_FAMILIES | 1u << FAMILY_BERT | 1u << FAMILY_T5)
 #define COPIES_MOMENTS "copies keep m, v and the step counter of their layer"
 
 /* ---- stack ---- */
 
-static const struct parameter layers_only[] = {GROWTH_LAYERS_PARAMETER, GROWTH_NOISE_PARAMETER, GROWTH_SEED_PARAMETER};
+static const struct parameter layers_only[] = {GROWTH_DEPTH_PARAMETERS, GROWTH_NOISE_PARAMETER, GROWTH_SEED_PARAMETER};
+
+static int stack_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                      struct error *error)
+{
+    (void)identity, (void)step, (void)error;
+    for (int i = 0; i < depth->to; i++)
+        layers[i] = i % depth->from;
+    return 0;
+}
 
 static int stack_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                       struct error *error)
 {
-    int layers, code = growth_stage_more_layers(step, from, &layers, error);
-    if (code != 0 || (code = growth_stage_layers(stage, layers, false, error)) != 0)
-        return code;
-    for (int i = 0; i < layers; i++)
-        stage->layers[i] = i % from->layers;
-    return 0;
+    static const struct depth_rule rule = {.fill = stack_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_stack = {
@@ -36,15 +41,20 @@ const struct growth_operator growth_op_stack = {
 
 /* ---- interleave ---- */
 
+static int interleave_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                           struct error *error)
+{
+    (void)identity, (void)step, (void)error;
+    for (int i = 0; i < depth->to; i++)
+        layers[i] = i * depth->from / depth->to;
+    return 0;
+}
+
 static int interleave_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                            struct error *error)
 {
-    int layers, code = growth_stage_more_layers(step, from, &layers, error);
-    if (code != 0 || (code = growth_stage_layers(stage, layers, false, error)) != 0)
-        return code;
-    for (int i = 0; i < layers; i++)
-        stage->layers[i] = i * from->layers / layers;
-    return 0;
+    static const struct depth_rule rule = {.fill = interleave_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_interleave = {
@@ -64,7 +74,7 @@ const struct growth_operator growth_op_interleave = {
 /* ---- first, gradual_last: a block of b layers repeated at the bottom or on top ---- */
 
 static const struct parameter block_parameters[] = {
-    GROWTH_LAYERS_PARAMETER,
+    GROWTH_DEPTH_PARAMETERS,
     {.name = "block", .type = PARAMETER_INTEGER, .minimum = 1, .maximum = GROWTH_LAYERS_MAX,
      .summary = "layers of the repeated block; default min(L' - L, L)"},
     GROWTH_NOISE_PARAMETER,
@@ -72,32 +82,38 @@ static const struct parameter block_parameters[] = {
 };
 
 /* b of the request, at most L; default min(L' - L, L). */
-static int block_of(const struct growth_step *step, const struct shape *from, int layers, int *block,
-                    struct error *error)
+static int block_of(const struct growth_step *step, const struct depth *depth, int *block, struct error *error)
 {
-    int added = layers - from->layers;
-    *block = added < from->layers ? added : from->layers;
+    int added = depth->to - depth->from;
+    *block = added < depth->from ? added : depth->from;
     if (!growth_step_has(step, "block"))
         return 0;
     int64_t wanted = growth_step_integer(step, "block");
-    if (wanted < 1 || wanted > from->layers)
+    if (wanted < 1 || wanted > depth->from)
         return error_set_at(error, ERROR_INVALID, "/block", "block must be from 1 to the %d layers there are (nearest "
-                            "valid: %d), not %lld", from->layers, wanted < 1 ? 1 : from->layers, (long long)wanted);
+                            "valid: %d), not %lld", depth->from, wanted < 1 ? 1 : depth->from, (long long)wanted);
     *block = (int)wanted;
+    return 0;
+}
+
+static int first_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                      struct error *error)
+{
+    (void)identity;
+    int block, code = block_of(step, depth, &block, error);
+    if (code != 0)
+        return code;
+    int added = depth->to - depth->from;
+    for (int i = 0; i < depth->to; i++)
+        layers[i] = i < added ? i % block : i - added;
     return 0;
 }
 
 static int first_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                       struct error *error)
 {
-    int layers, block, code = growth_stage_more_layers(step, from, &layers, error);
-    if (code != 0 || (code = block_of(step, from, layers, &block, error)) != 0 ||
-        (code = growth_stage_layers(stage, layers, false, error)) != 0)
-        return code;
-    int added = layers - from->layers;
-    for (int i = 0; i < layers; i++)
-        stage->layers[i] = i < added ? i % block : i - added;
-    return 0;
+    static const struct depth_rule rule = {.fill = first_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_first = {
@@ -114,17 +130,23 @@ const struct growth_operator growth_op_first = {
     .plan = first_plan,
 };
 
-static int gradual_last_plan(const struct growth_step *step, const struct shape *from,
-                             struct growth_plan_stage *stage, struct error *error)
+static int gradual_last_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                             struct error *error)
 {
-    int layers, block, code = growth_stage_more_layers(step, from, &layers, error);
-    if (code != 0 || (code = block_of(step, from, layers, &block, error)) != 0 ||
-        (code = growth_stage_layers(stage, layers, false, error)) != 0)
+    (void)identity;
+    int block, code = block_of(step, depth, &block, error);
+    if (code != 0)
         return code;
-    int depth = from->layers;
-    for (int i = 0; i < layers; i++)
-        stage->layers[i] = i < depth ? i : depth - block + (i - depth) % block;
+    for (int i = 0; i < depth->to; i++)
+        layers[i] = i < depth->from ? i : depth->from - block + (i - depth->from) % block;
     return 0;
+}
+
+static int gradual_last_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
+                             struct error *error)
+{
+    static const struct depth_rule rule = {.fill = gradual_last_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_gradual_last = {
@@ -144,15 +166,20 @@ const struct growth_operator growth_op_gradual_last = {
 /* ---- middle ---- */
 
 static const struct parameter middle_parameters[] = {
-    GROWTH_LAYERS_PARAMETER,
+    GROWTH_DEPTH_PARAMETERS,
     {.name = "block", .type = PARAMETER_INTEGER, .minimum = 1, .maximum = GROWTH_LAYERS_MAX, .fallback = "1",
      .summary = "layers per block; divides L and L' - L"},
     GROWTH_NOISE_PARAMETER,
     GROWTH_SEED_PARAMETER,
 };
 
-static int middle_check(int64_t block, int depth, int layers, struct error *error)
+static int middle_check(const struct growth_step *step, const struct depth *asked, struct error *error)
 {
+    int code = growth_depth_is_more(step, asked, error);
+    if (code != 0)
+        return code;
+    int64_t block = growth_step_integer(step, "block");
+    int depth = asked->from, layers = (int)asked->wanted;
     if (block < 1 || block > depth || depth % block != 0) {
         int nearest = block < 1 ? 1 : block > depth ? depth : (int)block;
         while (depth % nearest != 0)
@@ -163,33 +190,35 @@ static int middle_check(int64_t block, int depth, int layers, struct error *erro
     if ((layers - depth) % block != 0) {
         int below = layers - (layers - depth) % (int)block, above = below + (int)block;
         bool up = below <= depth || (above - layers < layers - below && above <= GROWTH_LAYERS_MAX);
-        return error_set_at(error, ERROR_INVALID, "/layers", "layers must be %d plus a multiple of the block of %d "
-                            "(nearest valid: %d), not %d", depth, (int)block, up ? above : below, layers);
+        return error_set_at(error, ERROR_INVALID, asked->pointer, "%s must be %d plus a multiple of the block of "
+                            "%d (nearest valid: %d), not %d", asked->pointer + 1, depth, (int)block, up ? above : below,
+                            layers);
     }
     return 0;
 }
 
 /* MIDAS: the middle one of n = L / b blocks, q = ceil(n / 2) - 1, is inserted again right after itself; repeated on the
  * result until L' is reached, n counted anew each time. */
+static int middle_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                       struct error *error)
+{
+    (void)identity, (void)error;
+    int block = (int)growth_step_integer(step, "block");
+    for (int i = 0; i < depth->from; i++)
+        layers[i] = i;
+    for (int count = depth->from; count < depth->to; count += block) {
+        int middle = (count / block + 1) / 2 - 1;
+        for (int i = count + block - 1; i >= (middle + 1) * block; i--)
+            layers[i] = layers[i - block];
+    }
+    return 0;
+}
+
 static int middle_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                        struct error *error)
 {
-    int layers, code = growth_stage_more_layers(step, from, &layers, error);
-    if (code != 0)
-        return code;
-    int64_t wanted = growth_step_integer(step, "block");
-    if ((code = middle_check(wanted, from->layers, layers, error)) != 0 ||
-        (code = growth_stage_layers(stage, layers, false, error)) != 0)
-        return code;
-    int block = (int)wanted;
-    for (int i = 0; i < from->layers; i++)
-        stage->layers[i] = i;
-    for (int depth = from->layers; depth < layers; depth += block) {
-        int middle = (depth / block + 1) / 2 - 1;
-        for (int i = depth + block - 1; i >= (middle + 1) * block; i--)
-            stage->layers[i] = stage->layers[i - block];
-    }
-    return 0;
+    static const struct depth_rule rule = {.check = middle_check, .fill = middle_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_middle = {
@@ -208,27 +237,37 @@ const struct growth_operator growth_op_middle = {
 
 /* ---- solar ---- */
 
+static int solar_check(const struct growth_step *step, const struct depth *depth, struct error *error)
+{
+    int least = depth->from + 2 - depth->from % 2, most = 2 * depth->from;
+    int64_t wanted = depth->wanted;
+    (void)step;
+    if (most > GROWTH_LAYERS_MAX)
+        most = GROWTH_LAYERS_MAX;
+    if (wanted % 2 == 0 && wanted >= least && wanted <= most)
+        return 0;
+    int64_t nearest = wanted < least ? least : wanted > most ? most : wanted - wanted % 2;
+    return error_set_at(error, ERROR_INVALID, depth->pointer, "%s must be 2 (L - m): even, above the %d there are and "
+                        "at most %d (nearest valid: %lld), not %lld", depth->pointer + 1, depth->from, most,
+                        (long long)nearest, (long long)wanted);
+}
+
+/* m = L - L' / 2: the last m of the lower copy, the first m of the upper one are dropped. */
+static int solar_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                      struct error *error)
+{
+    (void)identity, (void)step, (void)error;
+    int dropped = depth->from - depth->to / 2;
+    for (int i = 0; i < depth->to; i++)
+        layers[i] = i < depth->from - dropped ? i : i - depth->from + 2 * dropped;
+    return 0;
+}
+
 static int solar_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                       struct error *error)
 {
-    int depth = from->layers, layers, code;
-    int64_t wanted = growth_step_integer(step, "layers");
-    int least = depth + 2 - depth % 2, most = 2 * depth;
-    if (most > GROWTH_LAYERS_MAX)
-        most = GROWTH_LAYERS_MAX;
-    if (wanted % 2 != 0 || wanted < least || wanted > most) {
-        int64_t nearest = wanted < least ? least : wanted > most ? most : wanted - wanted % 2;
-        return error_set_at(error, ERROR_INVALID, "/layers", "layers must be 2 (L - m): even, above the %d there are "
-                            "and at most %d (nearest valid: %lld), not %lld", depth, most,
-                            (long long)nearest, (long long)wanted);
-    }
-    layers = (int)wanted;
-    if ((code = growth_stage_layers(stage, layers, false, error)) != 0)
-        return code;
-    int dropped = depth - layers / 2;     /* m: the last m of the lower copy, the first m of the upper one */
-    for (int i = 0; i < layers; i++)
-        stage->layers[i] = i < depth - dropped ? i : i - depth + 2 * dropped;
-    return 0;
+    static const struct depth_rule rule = {.check = solar_check, .fill = solar_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_solar = {

@@ -3,12 +3,12 @@
 #include <stdio.h>
 
 #include "base/memory.h"
-#include "growth/stage.h"
+#include "growth/depth.h"
 
 enum placement { PLACEMENT_INTERLEAVED, PLACEMENT_TOP };
 
 static const struct parameter parameters[] = {
-    GROWTH_LAYERS_PARAMETER,
+    GROWTH_DEPTH_PARAMETERS,
     {.name = "placement", .type = PARAMETER_CHOICE_OR_LIST, .minimum = 0, .maximum = GROWTH_LAYERS_MAX - 1,
      .choices = "interleaved|top", .fallback = "\"interleaved\"",
      .summary = "interleaved: spread evenly, one after each group of L/(L'-L) layers; top; or a list of the positions "
@@ -63,60 +63,63 @@ static void mark_interleaved(int depth, int added, bool *fresh)
     }
 }
 
-/* fresh[i]: a new block stands at position i of the grown model. */
-static int mark(const struct growth_step *step, const struct shape *from, int layers, bool *fresh, struct error *error)
+/* fresh[i]: a new block stands at position i of the grown stack. */
+static int mark(const struct growth_step *step, const struct depth *depth, bool *fresh, struct error *error)
 {
-    int added = layers - from->layers;
+    int added = depth->to - depth->from;
     if (growth_step_is_list(step, "placement"))
-        return mark_positions(growth_step_value(step, "placement"), layers, added, fresh, error);
+        return mark_positions(growth_step_value(step, "placement"), depth->to, added, fresh, error);
     if (growth_step_integer(step, "placement") == PLACEMENT_TOP) {
-        for (int i = from->layers; i < layers; i++)
+        for (int i = depth->from; i < depth->to; i++)
             fresh[i] = true;
         return 0;
     }
-    mark_interleaved(from->layers, added, fresh);
+    mark_interleaved(depth->from, added, fresh);
     return 0;
 }
 
-/* stage->identity holds the marks of the new blocks, stage->layers the old layers between them and -1 for new ones. */
-static int insert_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
+/* `fresh` gets the marks of the new blocks, `layers` the old layers between them and -1 for new ones. */
+static int insert_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *fresh,
                        struct error *error)
 {
-    int layers, code = growth_stage_more_layers(step, from, &layers, error);
-    if (code != 0 || (code = growth_stage_layers(stage, layers, true, error)) != 0 ||
-        (code = mark(step, from, layers, stage->identity, error)) != 0)
-        return code;
-    int old = 0;
-    for (int i = 0; i < layers; i++)
-        stage->layers[i] = stage->identity[i] ? -1 : old++;
-    return 0;
+    int old = 0, code = mark(step, depth, fresh, error);
+    for (int i = 0; i < depth->to && code == 0; i++)
+        layers[i] = fresh[i] ? -1 : old++;
+    return code;
 }
 
 /* ---- identity ---- */
 
 /* A new block copies the old layer below it (the lowest one at the bottom), output projections and their biases 0. */
+static int identity_fill(const struct growth_step *step, const struct depth *depth, int32_t *layers, bool *identity,
+                         struct error *error)
+{
+    int code = insert_fill(step, depth, layers, identity, error);
+    int32_t below = 0;
+    for (int i = 0; code == 0 && i < depth->to; i++) {
+        if (identity[i])
+            layers[i] = below;
+        below = layers[i];
+    }
+    return code;
+}
+
 static int identity_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                          struct error *error)
 {
-    int code = insert_plan(step, from, stage, error);
-    int below = 0;
-    for (int i = 0; code == 0 && i < stage->to.layers; i++) {
-        if (stage->identity[i])
-            stage->layers[i] = below;
-        below = stage->layers[i];
-    }
-    return code;
+    static const struct depth_rule rule = {.identity = true, .fill = identity_fill};
+    return growth_depth_plan(step, &rule, from, stage, error);
 }
 
 const struct growth_operator growth_op_identity = {
     .name = "identity",
     .summary = "new blocks that do nothing at first: copies of the layer below with the output projections of "
-               "attention and MLP, and their biases, set to 0",
+               "attention and MLP, and their biases, set to 0; in bert the norm below moves to their end",
     .source = "LLaMA-Pro, arXiv 2401.02415",
     .symmetry_note = "",
     .promise = PROMISE_EXACT,
     .symmetry = SYMMETRY_NONE,
-    .families = 1u << FAMILY_GPT2,
+    .families = 1u << FAMILY_GPT2 | GROWTH_LLAMA_FAMILIES | 1u << FAMILY_BERT | 1u << FAMILY_T5,
     .moments = "old layers keep m, v and the step counter; new blocks start at 0",
     .parameters = parameters,
     .parameter_count = GROWTH_COUNT_OF(parameters),
@@ -128,7 +131,8 @@ const struct growth_operator growth_op_identity = {
 static int random_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                        struct error *error)
 {
-    int code = insert_plan(step, from, stage, error);
+    static const struct depth_rule rule = {.identity = true, .fill = insert_fill};
+    int code = growth_depth_plan(step, &rule, from, stage, error);
     memory_free(stage->identity);
     stage->identity = NULL;
     return code;
@@ -141,7 +145,7 @@ const struct growth_operator growth_op_random = {
     .symmetry_note = "",
     .promise = PROMISE_NONE,
     .symmetry = SYMMETRY_NONE,
-    .families = 1u << FAMILY_GPT2,
+    .families = 1u << FAMILY_GPT2 | GROWTH_LLAMA_FAMILIES | 1u << FAMILY_BERT | 1u << FAMILY_T5,
     .moments = "old layers keep m, v and the step counter; new blocks start at 0",
     .parameters = parameters,
     .parameter_count = GROWTH_COUNT_OF(parameters),

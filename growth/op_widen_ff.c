@@ -43,7 +43,7 @@ const struct growth_operator growth_op_widen_ff = {
                      "separates them",
     .promise = PROMISE_EXACT,
     .symmetry = SYMMETRY_KEPT,
-    .families = 1u << FAMILY_GPT2,
+    .families = 1u << FAMILY_GPT2 | GROWTH_LLAMA_FAMILIES | 1u << FAMILY_BERT | 1u << FAMILY_T5,
     .moments = "incoming weights m a and v a^2 with the copy's share a; outgoing weights m and v; step counters kept",
     .parameters = parameters,
     .parameter_count = GROWTH_COUNT_OF(parameters),

@@ -44,7 +44,8 @@ int growth_apply(const struct growth_plan *plan, const struct growth_list *list,
  * hashed, stored: equal texts grow equal bytes. */
 void growth_list_json(const struct growth_list *list, struct buffer *out);
 /* The resolved maps of the composed plan as JSON: {"layers": [old layer of each new one, null for a fresh one],
- * "identity": [new layers whose output projections are 0], "width": units, "heads": units, "kv_heads": units, "ff":
+ * "identity": [new layers whose output projections are 0], of an encoder-decoder for its decoder
+ * "decoder_layers" and "decoder_identity", "width": units, "heads": units, "kv_heads": units, "ff":
  * units}, units = {"from", "to", "slices": [[a, b), …]}, the slices of old units one after another; the last four
  * only if they grow. Running out of memory shows in out->failed. */
 void growth_plan_json(const struct growth_plan *plan, struct buffer *out);

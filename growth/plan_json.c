@@ -18,42 +18,70 @@ static int unit_count(const struct shape *shape, enum unit_kind kind)
     }
 }
 
-/* What stage by stage maps to: old = map[new], -1 for fresh. Fills `composed` (to's count) for stages[0..];
+static int block_count(const struct shape *shape)
+{
+    return shape->layers + shape->decoder_layers;
+}
+
+/* What stage by stage maps to: old = map[new], -1 for fresh. Fills `composed` (to's blocks) for stages[0..];
  * `scratch` as large. */
 static void compose_layers(const struct growth_plan *plan, int32_t *composed, int32_t *scratch, bool *identity,
                            bool *identity_scratch)
 {
-    for (int i = 0; i < plan->from.layers; i++)
+    for (int i = 0; i < block_count(&plan->from); i++)
         composed[i] = i;
     for (int s = 0; s < plan->stage_count; s++) {
         const struct growth_plan_stage *stage = &plan->stages[s];
         if (stage->layers == NULL)
             continue;
-        for (int i = 0; i < stage->to.layers; i++) {
+        for (int i = 0; i < block_count(&stage->to); i++) {
             int32_t old = stage->layers[i];
             scratch[i] = old < 0 ? -1 : composed[old];
             identity_scratch[i] = (stage->identity != NULL && stage->identity[i]) || (old >= 0 && identity[old]);
         }
-        for (int i = 0; i < stage->to.layers; i++) {
+        for (int i = 0; i < block_count(&stage->to); i++) {
             composed[i] = scratch[i];
             identity[i] = identity_scratch[i];
         }
     }
 }
 
-/* Layer counts may shrink and grow again along a list: the most that any stage has. */
-static int most_layers(const struct growth_plan *plan)
+/* Layer counts may shrink and grow again along a list: the most blocks that any stage has. */
+static int most_blocks(const struct growth_plan *plan)
 {
-    int most = plan->from.layers;
+    int most = block_count(&plan->from);
     for (int s = 0; s < plan->stage_count; s++)
-        if (plan->stages[s].to.layers > most)
-            most = plan->stages[s].to.layers;
+        if (block_count(&plan->stages[s].to) > most)
+            most = block_count(&plan->stages[s].to);
     return most;
+}
+
+/* One stack's part of the map, layers counted within the stack: blocks from `first` (of the parent: from `base`) on. */
+struct stack_part { const char *prefix; int first, count, base; };
+
+static void stack_json(const struct stack_part *part, const int32_t *maps, const bool *flags, struct buffer *out)
+{
+    const char *comma = "";
+    buffer_format(out, "\"%slayers\":[", part->prefix);
+    for (int i = part->first; i < part->first + part->count; i++) {
+        buffer_text(out, i > part->first ? "," : "");
+        if (maps[i] < 0)
+            buffer_text(out, "null");
+        else
+            buffer_format(out, "%d", (int)maps[i] - part->base);
+    }
+    buffer_format(out, "],\"%sidentity\":[", part->prefix);
+    for (int i = part->first; i < part->first + part->count; i++)
+        if (flags[i]) {
+            buffer_format(out, "%s%d", comma, i - part->first);
+            comma = ",";
+        }
+    buffer_text(out, "]");
 }
 
 static void layers_json(const struct growth_plan *plan, struct buffer *out)
 {
-    size_t most = (size_t)most_layers(plan);
+    size_t most = (size_t)most_blocks(plan);
     int32_t *maps = memory_array(2 * most, sizeof *maps);
     bool *flags = memory_array(2 * most, sizeof *flags);
     if (maps == NULL || flags == NULL) {
@@ -62,23 +90,14 @@ static void layers_json(const struct growth_plan *plan, struct buffer *out)
         memory_free(flags);
         return;
     }
+    const struct stack_part stack = {"", 0, plan->to.layers, 0};
+    const struct stack_part decoder = {"decoder_", plan->to.layers, plan->to.decoder_layers, plan->from.layers};
     compose_layers(plan, maps, maps + most, flags, flags + most);
-    buffer_text(out, "\"layers\":[");
-    for (int i = 0; i < plan->to.layers; i++) {
-        buffer_text(out, i > 0 ? "," : "");
-        if (maps[i] < 0)
-            buffer_text(out, "null");
-        else
-            buffer_format(out, "%d", (int)maps[i]);
+    stack_json(&stack, maps, flags, out);
+    if (decoder.count > 0) {
+        buffer_text(out, ",");
+        stack_json(&decoder, maps, flags, out);
     }
-    buffer_text(out, "],\"identity\":[");
-    const char *comma = "";
-    for (int i = 0; i < plan->to.layers; i++)
-        if (flags[i]) {
-            buffer_format(out, "%s%d", comma, i);
-            comma = ",";
-        }
-    buffer_text(out, "]");
     memory_free(maps);
     memory_free(flags);
 }

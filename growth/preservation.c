@@ -82,11 +82,21 @@ int growth_preservation(const struct checkpoint *parent, const struct checkpoint
                          "logits cannot be compared", a->vocabulary, b->vocabulary);
     int context = a->context < b->context ? a->context : b->context;
     int32_t tokens[PROBE_ROWS * PROBE_POSITIONS], targets[PROBE_ROWS * PROBE_POSITIONS];
-    struct batch batch = {PROBE_ROWS, context < PROBE_POSITIONS ? context : PROBE_POSITIONS, tokens, targets};
+    int32_t decoder_tokens[PROBE_ROWS * PROBE_POSITIONS];
+    struct batch batch = {
+        .rows = PROBE_ROWS, .context = context < PROBE_POSITIONS ? context : PROBE_POSITIONS,
+        .inputs = tokens, .targets = targets,
+    };
     struct rng rng = rng_stream(seed, 0, RNG_PROBE);
     for (int i = 0; i < batch.rows * batch.context; i++) {
         tokens[i] = (int32_t)rng_below(&rng, (uint64_t)a->vocabulary);
         targets[i] = TARGET_IGNORED;
+    }
+    for (int i = 0; i < batch.rows * batch.context && a->decoder_layers > 0; i++)
+        decoder_tokens[i] = (int32_t)rng_below(&rng, (uint64_t)a->vocabulary);
+    if (a->decoder_layers > 0) {
+        batch.decoder_context = batch.context;
+        batch.decoder_inputs = decoder_tokens;
     }
     void *before = probe_logits(parent, kernels, &batch, error);
     void *after = before == NULL ? NULL : probe_logits(grown, kernels, &batch, error);

@@ -1,7 +1,8 @@
 /* A stage: one operator of a list resolved against the shape before it. Filled by the operator's plan function, read by
  * growth/apply.c, growth/moments.c and growth/plan_json.c. Nothing here touches weights.
  *
- * Layer map    layers[i] = old layer of new layer i, -1 for a fresh one; identity[i]: its output projections are 0.
+ * Layer map    layers[i] = old block of new block i, -1 for a fresh one; identity[i]: its output projections are 0. The
+ *              blocks of an encoder-decoder are numbered through both stacks, as in the tensor table.
  * Unit maps    per kind of axis, units[kind].source[j] = old unit of new unit j, -1 for a new unit of zeros. Copies of
  *              one unit have shares that sum to 1: a product that sums over the units multiplies its weights by them,
  *              and the gradient that reaches a copy is its share of the old one (methods 6.18, appendix B). Shares are
@@ -26,8 +27,8 @@ struct unit_map {
 struct growth_plan_stage {
     const struct growth_operator *op;
     struct shape from, to;                   /* `to` starts as a copy of `from` */
-    int32_t *layers;                         /* owned, to.layers entries; NULL: every layer from itself */
-    bool *identity;                          /* owned, to.layers entries; NULL: none */
+    int32_t *layers;                         /* owned, one entry per block of `to`; NULL: every block from itself */
+    bool *identity;                          /* owned, one entry per block of `to`; NULL: none */
     struct unit_map units[UNIT_KIND_COUNT];
     int copies;                              /* n of an n-fold clone, else 1 */
     bool diagonal;                           /* clone blocks on the diagonal only, undivided */
@@ -40,14 +41,8 @@ struct growth_plan_stage {
 };
 
 void growth_stage_fini(struct growth_plan_stage *stage);
-/* Sets to.layers and allocates the layer map (all zero) and, if asked for, the flags. ERROR_NO_MEMORY. */
-int growth_stage_layers(struct growth_plan_stage *stage, int layers, bool with_identity, struct error *error);
 /* Maps new unit j to old unit j mod `from`, for j < `to`. ERROR_NO_MEMORY. */
 int growth_stage_units(struct growth_plan_stage *stage, enum unit_kind kind, int from, int to, struct error *error);
-/* Reads "layers" and refuses values that are not above the present depth, with what is valid. */
-int growth_stage_more_layers(const struct growth_step *step, const struct shape *from, int *layers,
-                             struct error *error);
-
 /* Parameters that rows share; `noise` and `seed` are the last two of every row. */
 #define GROWTH_NOISE_PARAMETER                                                                                     \
     {.name = "noise", .type = PARAMETER_NUMBER, .minimum = 0, .maximum = 1, .fallback = "0",                       \
@@ -55,9 +50,9 @@ int growth_stage_more_layers(const struct growth_step *step, const struct shape 
 #define GROWTH_SEED_PARAMETER                                                                                      \
     {.name = "seed", .type = PARAMETER_INTEGER, .minimum = 0, .maximum = 9007199254740992.0, .fallback = "0",      \
      .summary = "added to the study's seed for everything this operator draws"}
-#define GROWTH_LAYERS_PARAMETER                                                                                    \
-    {.name = "layers", .type = PARAMETER_INTEGER, .required = true, .minimum = 1, .maximum = GROWTH_LAYERS_MAX,    \
-     .summary = "layers of the grown model"}
+/* Families whose blocks are alike for a row of the table. */
+#define GROWTH_LLAMA_FAMILIES (1u << FAMILY_LLAMA | 1u << FAMILY_MISTRAL | 1u << FAMILY_QWEN2)
+
 #define GROWTH_COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 /* The rows, one per operator (growth/op_*.c); growth/operators.c lists them. */

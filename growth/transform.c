@@ -1,5 +1,6 @@
 #include "growth/transform.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,6 +99,9 @@ static void spell_axis(const struct growth_transform *transform, enum axis kind,
     case AXIS_HEADS:
         spell_units(transform, UNIT_HEADS, shares, to->heads, from->heads, size, 0, 0, axis);
         break;
+    case AXIS_HEAD_COUNT:
+        spell_units(transform, UNIT_HEADS, shares, to->heads, from->heads, 1, 0, 0, axis);
+        break;
     case AXIS_KV:
         spell_units(transform, UNIT_KV, shares, to->kv_heads, from->kv_heads, size, 0, 0, axis);
         break;
@@ -169,7 +173,10 @@ struct rng growth_transform_stream(const struct growth_transform *transform, con
 const struct tensor *growth_tensor_source(const struct growth_transform *transform, const struct tensor_table *before,
                                           const struct tensor *to)
 {
+    struct norm_origin origin = growth_norm_origin(transform, to);
     int layer = to->layer;
+    if (origin.kind != NORM_AS_MAPPED)
+        return origin.kind == NORM_UNIT ? NULL : tensor_find_role(before, origin.role, origin.layer, origin.nth);
     if (layer >= 0 && transform->stage->layers != NULL)
         layer = transform->stage->layers[layer];
     if (to->layer >= 0 && layer < 0)
@@ -180,15 +187,18 @@ const struct tensor *growth_tensor_source(const struct growth_transform *transfo
     return NULL;
 }
 
-bool growth_role_is_hidden(enum role role)
-{
-    return role == ROLE_QKV || role == ROLE_ATTENTION_OUT || role == ROLE_UP || role == ROLE_DOWN;
-}
-
 bool growth_role_is_output(enum role role)
 {
     return role == ROLE_ATTENTION_OUT || role == ROLE_ATTENTION_OUT_BIAS || role == ROLE_DOWN ||
            role == ROLE_DOWN_BIAS;
+}
+
+double growth_head_factor(const struct growth_transform *transform, enum role role)
+{
+    const struct shape *from = &transform->stage->from, *to = &transform->stage->to;
+    if (!to->scaled_head || (role != ROLE_HEAD && !growth_role_is_divided_norm(to, role)))
+        return 1;
+    return sqrt((double)to->width / from->width);
 }
 
 bool growth_role_is_divided_norm(const struct shape *shape, enum role role)

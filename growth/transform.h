@@ -8,7 +8,7 @@
 #include "growth/stage.h"
 #include "model/tensor.h"
 
-enum { AXIS_KINDS = AXIS_CONTEXT + 1 };
+enum { AXIS_KINDS = AXIS_COUNT };
 
 /* A stage's unit maps spelled out for the positions along one kind of axis. */
 struct axis_map {
@@ -33,14 +33,23 @@ void growth_transform_fini(struct growth_transform *transform);
 /* The random stream of (seed, list, stage, purpose, name): independent of every other tensor's. */
 struct rng growth_transform_stream(const struct growth_transform *transform, const char *purpose, const char *name);
 
+/* Where a norm comes from when new blocks stand in a post-norm model (growth/post_norm.c). */
+struct norm_origin {
+    enum { NORM_AS_MAPPED, NORM_UNIT, NORM_MOVED } kind;   /* as every tensor; gain 1, bias 0; from the tensor named: */
+    enum role role;
+    int layer, nth;
+};
+struct norm_origin growth_norm_origin(const struct growth_transform *transform, const struct tensor *to);
+
 /* The tensor before the stage that `to` comes from; NULL: it is drawn fresh. */
 const struct tensor *growth_tensor_source(const struct growth_transform *transform, const struct tensor_table *before,
                                           const struct tensor *to);
 
-/* How values follow the two axes: times share^power of each axis in use. */
+/* How values follow the two axes: times (factor * share of each axis in use)^power. */
 struct axis_scaling {
     bool use[2];
     int power;
+    double factor;
     bool block_diagonal;   /* zero where the copies along the two axes differ */
     float new_value;       /* at positions without a source */
 };
@@ -67,8 +76,10 @@ void growth_tensor_moments(const struct growth_transform *transform, const struc
                            const float *m_before, const float *v_before, float *m_after, float *v_after);
 
 /* Roles. */
-bool growth_role_is_hidden(enum role role);        /* matrices inside blocks */
 bool growth_role_is_output(enum role role);        /* what a block adds to the stream: zeroed in an identity block */
 bool growth_role_is_divided_norm(const struct shape *shape, enum role role);   /* final norm before a tied head */
+/* What the weight that divides in a head's place (a head of its own, or the final norm before a tied one) is multiplied
+ * by because the head carries width^-1/2 and the width grows: sqrt(width' / width); 1 for everything else. */
+double growth_head_factor(const struct growth_transform *transform, enum role role);
 
 #endif

@@ -19,8 +19,9 @@ void growth_tensor_map(const struct growth_transform *transform, const struct te
         memcpy(after, before, to->count * sizeof *after);
         return;
     }
+    double whole = scaling->power == 2 ? scaling->factor * scaling->factor : scaling->factor;
     for (int i = 0; i < to->dims[0]; i++) {
-        double row_scale = scaling->use[0] ? scale_of(outer, i, scaling->power) : 1;
+        double row_scale = scaling->use[0] ? whole * scale_of(outer, i, scaling->power) : whole;
         float *row = after + (size_t)i * to->dims[1];
         for (int j = 0; j < to->dims[1]; j++) {
             int old_i = outer->source[i], old_j = inner->source[j];
@@ -40,9 +41,9 @@ void growth_tensor_map(const struct growth_transform *transform, const struct te
  * stay whole). */
 static struct axis_scaling weight_scaling(const struct growth_transform *transform, const struct tensor *to)
 {
-    struct axis_scaling scaling = {.power = 1};
     enum role role = to->row->role;
-    scaling.block_diagonal = transform->stage->diagonal && growth_role_is_hidden(role);
+    struct axis_scaling scaling = {.power = 1, .factor = growth_head_factor(transform, role)};
+    scaling.block_diagonal = transform->stage->diagonal && role_is_hidden(role);
     if (scaling.block_diagonal)
         return scaling;
     scaling.use[0] = to->row->input_axis == 0 || growth_role_is_divided_norm(&transform->stage->to, role);
@@ -63,7 +64,7 @@ void growth_tensor_weights(const struct growth_transform *transform, const struc
     } else {
         struct axis_scaling scaling = weight_scaling(transform, to);
         growth_tensor_map(transform, from, to, &scaling, before, after);
-        if (stage->noisy && growth_role_is_hidden(role))
+        if (stage->noisy && role_is_hidden(role))
             growth_tensor_clone_noise(transform, from, to, before, after);
     }
     if (stage->blend > 0)
@@ -78,13 +79,15 @@ void growth_tensor_draw(const struct growth_transform *transform, const struct t
 {
     enum role role = to->row->role;
     if (to->row->rank == 1) {
-        float value = role == ROLE_NORM_GAIN || role == ROLE_FINAL_NORM_GAIN ? 1.0f : 0.0f;
+        float value = role_is_gain(role) ? 1.0f : 0.0f;
         for (size_t i = 0; i < to->count; i++)
             after[i] = value;
         return;
     }
     double deviation = INITIAL_DEVIATION;
-    if (growth_role_is_output(role))
+    if (transform->stage->to.family == FAMILY_T5)
+        deviation = tensor_initial_deviation(&transform->stage->to, to->row);
+    else if (growth_role_is_output(role))
         deviation /= sqrt(2.0 * transform->stage->to.layers);
     struct rng rng = growth_transform_stream(transform, "fresh", to->name);
     for (size_t i = 0; i < to->count; i++)

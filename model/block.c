@@ -17,10 +17,11 @@ void *carve_numbers(struct carve *carve, size_t rows, size_t width)
     return numbers;
 }
 
-struct linear linear_of(const struct tensor_table *table, enum role weight_role, enum role bias_role, int layer)
+struct linear linear_of_nth(const struct tensor_table *table, enum role weight_role, enum role bias_role, int layer,
+                            int nth)
 {
-    const struct tensor *weight = tensor_find_role(table, weight_role, layer, 0);
-    const struct tensor *bias = tensor_find_role(table, bias_role, layer, 0);
+    const struct tensor *weight = tensor_find_role(table, weight_role, layer, nth);
+    const struct tensor *bias = tensor_find_role(table, bias_role, layer, nth);
     bool out_first = weight->row->input_axis == 1;
     return (struct linear){
         .in = weight->dims[out_first ? 1 : 0],
@@ -32,6 +33,16 @@ struct linear linear_of(const struct tensor_table *table, enum role weight_role,
     };
 }
 
+struct linear linear_of(const struct tensor_table *table, enum role weight_role, enum role bias_role, int layer)
+{
+    return linear_of_nth(table, weight_role, bias_role, layer, 0);
+}
+
+static double scale_of(const struct linear *linear)
+{
+    return linear->scale != 0 ? linear->scale : 1;
+}
+
 const void *linear_bias(const struct pass *pass, const struct linear *linear)
 {
     return linear->has_bias ? pass_weight(pass, linear->bias) : NULL;
@@ -41,9 +52,10 @@ void linear_forward(const struct pass *pass, const struct linear *linear, int ro
 {
     struct product product = {
         .m = rows, .n = linear->out, .k = linear->in, .transpose_b = linear->out_first,
-        .lda = linear->in, .ldb = linear->out_first ? linear->in : linear->out, .ldc = linear->out, .alpha = 1,
+        .lda = linear->in, .ldb = linear->out_first ? linear->in : linear->out, .ldc = linear->out,
+        .alpha = scale_of(linear),
     };
-    pass->kernels->ops->product(&product, x, pass_weight(pass, linear->weight), y);
+    pass_product(pass, &product, x, pass_weight(pass, linear->weight), y);
 }
 
 /* W += x^T d_y where W is stored [in, out], d_y^T x where it is stored [out, in]. */
@@ -52,24 +64,50 @@ static void linear_backward_weight(const struct pass *pass, const struct linear 
 {
     int m = linear->out_first ? linear->out : linear->in, n = linear->out_first ? linear->in : linear->out;
     struct product product = {
-        .m = m, .n = n, .k = rows, .transpose_a = true, .lda = m, .ldb = n, .ldc = n, .alpha = 1, .beta = 1,
+        .m = m, .n = n, .k = rows, .transpose_a = true, .lda = m, .ldb = n, .ldc = n,
+        .alpha = scale_of(linear), .beta = 1,
     };
-    pass->kernels->ops->product(&product, linear->out_first ? d_y : x, linear->out_first ? x : d_y,
-                                pass_gradient(pass, linear->weight));
+    pass_product_gradient(pass, &product, linear->out_first ? d_y : x, linear->out_first ? x : d_y,
+                          pass_gradient(pass, linear->weight));
+}
+
+static void linear_backward_scaled(const struct pass *pass, const struct linear *linear, int rows, const void *x,
+                                   const void *d_y, double kept, void *d_x)
+{
+    struct product product = {
+        .m = rows, .n = linear->in, .k = linear->out, .transpose_b = !linear->out_first,
+        .lda = linear->out, .ldb = linear->out_first ? linear->in : linear->out, .ldc = linear->in,
+        .alpha = scale_of(linear), .beta = kept,
+    };
+    if (linear->has_bias)
+        pass_bias_backward(pass, d_y, pass_gradient(pass, linear->bias), rows, linear->out);
+    linear_backward_weight(pass, linear, rows, x, d_y);
+    pass_product(pass, &product, d_y, pass_weight(pass, linear->weight), d_x);
 }
 
 void linear_backward(const struct pass *pass, const struct linear *linear, int rows, const void *x, const void *d_y,
                      void *d_x)
 {
-    const struct kernel_ops *ops = pass->kernels->ops;
-    struct product product = {
-        .m = rows, .n = linear->in, .k = linear->out, .transpose_b = !linear->out_first,
-        .lda = linear->out, .ldb = linear->out_first ? linear->in : linear->out, .ldc = linear->in, .alpha = 1,
-    };
+    linear_backward_scaled(pass, linear, rows, x, d_y, 0, d_x);
+}
+
+void linear_backward_add(const struct pass *pass, const struct linear *linear, int rows, const void *x,
+                         const void *d_y, void *d_x)
+{
+    linear_backward_scaled(pass, linear, rows, x, d_y, 1, d_x);
+}
+
+void linear_add_bias(const struct pass *pass, const struct linear *linear, int rows, void *y)
+{
     if (linear->has_bias)
-        ops->bias_backward(d_y, pass_gradient(pass, linear->bias), rows, linear->out);
-    linear_backward_weight(pass, linear, rows, x, d_y);
-    ops->product(&product, d_y, pass_weight(pass, linear->weight), d_x);
+        pass_bias_add(pass, y, linear_bias(pass, linear), rows, linear->out);
+}
+
+void norm_block_plan(struct norm_block *norm, size_t positions, size_t width, struct carve *carve)
+{
+    norm->sum = carve_numbers(carve, positions, width);
+    norm->out = carve_numbers(carve, positions, width);
+    norm->statistics = carve_numbers(carve, positions, 2);
 }
 
 void norm_block_bind(struct norm_block *norm, const struct tensor_table *table, enum role gain, enum role bias,
@@ -78,29 +116,33 @@ void norm_block_bind(struct norm_block *norm, const struct tensor_table *table, 
     norm->width = table->shape.width;
     norm->epsilon = table->shape.norm_epsilon;
     norm->gain = tensor_find_role(table, gain, layer, nth)->offset;
-    norm->bias = tensor_find_role(table, bias, layer, nth)->offset;
+    const struct tensor *shift = tensor_find_role(table, bias, layer, nth);
+    norm->rms = shift == NULL;
+    norm->bias = norm->rms ? 0 : shift->offset;
 }
 
 void norm_block_forward(const struct pass *pass, const struct norm_block *norm, const void *x, const void *branch,
                         const struct linear *branch_maker)
 {
-    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon};
+    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon,
+                         .rms = norm->rms};
     struct norm_forward buffers = {
         .x = x,
         .branch = branch,
         .branch_bias = branch != NULL ? linear_bias(pass, branch_maker) : NULL,
         .gain = pass_weight(pass, norm->gain),
-        .bias = pass_weight(pass, norm->bias),
+        .bias = norm->rms ? NULL : pass_weight(pass, norm->bias),
         .sum = norm->sum,
         .out = norm->out,
         .statistics = norm->statistics,
     };
-    pass->kernels->ops->layer_norm(&sizes, &buffers);
+    pass_layer_norm(pass, &sizes, &buffers);
 }
 
 void norm_block_backward(const struct pass *pass, const struct norm_block *norm, const void *d_out, void *d_sum)
 {
-    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon};
+    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon,
+                         .rms = norm->rms};
     struct norm_backward buffers = {
         .sum = norm->sum,
         .statistics = norm->statistics,
@@ -108,7 +150,7 @@ void norm_block_backward(const struct pass *pass, const struct norm_block *norm,
         .d_out = d_out,
         .d_sum = d_sum,
         .d_gain = pass_gradient(pass, norm->gain),
-        .d_bias = pass_gradient(pass, norm->bias),
+        .d_bias = norm->rms ? NULL : pass_gradient(pass, norm->bias),
     };
-    pass->kernels->ops->layer_norm_backward(&sizes, &buffers);
+    pass_layer_norm_backward(pass, &sizes, &buffers);
 }

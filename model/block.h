@@ -1,7 +1,7 @@
 /* Blocks: the parts that families are put together from, over the kernel seam. Each block is a plain value that holds
  * where its weights lie in a slab and which buffers keep what its backward pass needs; forward and backward take the
  * pass. What they are not: owners of memory (a network carves it), or aware of a family.
- *   here: the pass, carving, linear maps and norms; block_attention.h, block_mlp.h, block_head.h: the rest
+ *   here: carving, linear maps and norms; block_attention.h, block_mlp.h, block_head.h: the rest
  * Thread rule: as the network they belong to. (N positions of a pass = B T, C width.) */
 #ifndef MODEL_BLOCK_H
 #define MODEL_BLOCK_H
@@ -12,26 +12,8 @@
 #include "model/kernels.h"
 #include "model/kernels_ops.h"
 #include "model/network.h"
+#include "model/pass.h"
 #include "model/tensor.h"
-
-/* One forward or forward and backward call. */
-struct pass {
-    const struct kernels *kernels;
-    const struct batch *batch;
-    int positions;             /* N = rows * context of the batch */
-    const void *weights;       /* slab */
-    void *gradients;           /* slab, +=; NULL: forward only */
-};
-
-static inline const void *pass_weight(const struct pass *pass, size_t offset)
-{
-    return numbers_at_const(pass->kernels->element, pass->weights, offset);
-}
-
-static inline void *pass_gradient(const struct pass *pass, size_t offset)
-{
-    return numbers_at(pass->kernels->element, pass->gradients, offset);
-}
 
 /* Cuts buffers out of one block of backend memory. With memory NULL it only adds up, so that the bytes stated before
  * anything is allocated are the bytes allocated, by construction. */
@@ -50,29 +32,40 @@ struct linear {
     int in, out;
     bool out_first;            /* W is stored [out, in] */
     bool has_bias;
+    double scale;              /* of the product; 0: 1, as of every map but a scaled head */
     size_t weight, bias;       /* offsets in a slab */
 };
 
 /* From the tensors of two roles; the bias is optional. */
 struct linear linear_of(const struct tensor_table *table, enum role weight, enum role bias, int layer);
+/* The same of the nth tensors of these roles in the layer. */
+struct linear linear_of_nth(const struct tensor_table *table, enum role weight, enum role bias, int layer, int nth);
 /* y (N, out) = x (N, in) W, without the bias: what comes next adds it while it reads y anyway. */
 void linear_forward(const struct pass *pass, const struct linear *linear, int rows, const void *x, void *y);
 /* d_x (N, in) = d_y (N, out) W^T; gradients of W and b from x and d_y. */
 void linear_backward(const struct pass *pass, const struct linear *linear, int rows, const void *x, const void *d_y,
                      void *d_x);
+/* The same with d_x += ...: for an x that several maps read. */
+void linear_backward_add(const struct pass *pass, const struct linear *linear, int rows, const void *x,
+                         const void *d_y, void *d_x);
+/* y += bias, where there is one. */
+void linear_add_bias(const struct pass *pass, const struct linear *linear, int rows, void *y);
 /* The bias's numbers, NULL without one. */
 const void *linear_bias(const struct pass *pass, const struct linear *linear);
 
-/* A layer norm over the residual stream. */
+/* A layer norm over the residual stream; without a bias in the table, a root-mean-square norm. */
 struct norm_block {
     int width;
     double epsilon;
+    bool rms;
     size_t gain, bias;         /* offsets in a slab */
     void *sum;                 /* (N, C): what is normalised, the residual stream at this place */
     void *out;                 /* (N, C) */
     void *statistics;          /* (N, 2) */
 };
 
+/* Buffers for `positions`. */
+void norm_block_plan(struct norm_block *norm, size_t positions, size_t width, struct carve *carve);
 /* Sets the weights of the nth norm of a layer (or of the final one). */
 void norm_block_bind(struct norm_block *norm, const struct tensor_table *table, enum role gain, enum role bias,
                      int layer, int nth);

@@ -1,5 +1,7 @@
 #include "model/block_head.h"
 
+#include <math.h>
+
 int head_block_chunk(int vocabulary, size_t positions)
 {
     int chunk = HEAD_CHUNK_NUMBERS / vocabulary;
@@ -11,8 +13,11 @@ void head_block_bind(struct head_block *head, const struct tensor_table *table)
 {
     const struct tensor *own = tensor_find_role(table, ROLE_HEAD, -1, 0);
     const struct tensor *weight = own != NULL ? own : tensor_find_role(table, ROLE_TOKEN_EMBEDDING, -1, 0);
+    const struct tensor *bias = tensor_find_role(table, ROLE_HEAD_BIAS, -1, 0);
     head->linear = (struct linear){
         .in = weight->dims[1], .out = weight->dims[0], .out_first = true, .weight = weight->offset,
+        .has_bias = bias != NULL, .bias = bias != NULL ? bias->offset : 0,
+        .scale = table->shape.scaled_head ? 1 / sqrt((double)weight->dims[1]) : 1,
     };
 }
 
@@ -20,6 +25,12 @@ void head_block_bind(struct head_block *head, const struct tensor_table *table)
 static const void *positions_from(const struct pass *pass, const void *numbers, int first, int width)
 {
     return numbers_at_const(pass->kernels->element, numbers, (size_t)first * (size_t)width);
+}
+
+static void logits_of(const struct pass *pass, const struct head_block *head, int rows, const void *hidden, void *logits)
+{
+    linear_forward(pass, &head->linear, rows, hidden, logits);
+    linear_add_bias(pass, &head->linear, rows, logits);
 }
 
 static int chunk_count(const struct pass *pass, const struct head_block *head, int first)
@@ -39,7 +50,7 @@ void head_block_loss(const struct pass *pass, const struct head_block *head, con
     }
     for (int first = 0; first < pass->positions; first += head->chunk) {
         int count = chunk_count(pass, head, first);
-        linear_forward(pass, &head->linear, count, positions_from(pass, hidden, first, head->linear.in), head->logits);
+        logits_of(pass, head, count, positions_from(pass, hidden, first, head->linear.in), head->logits);
         pass->kernels->ops->cross_entropy(head->logits, batch->targets + first, count, head->linear.out, head->losses);
         for (int i = 0; i < count; i++) {
             int row = (first + i) / batch->context;
@@ -59,9 +70,9 @@ double head_block_gradient(const struct pass *pass, const struct head_block *hea
     for (int first = 0; first < pass->positions; first += head->chunk) {
         int count = chunk_count(pass, head, first);
         const void *x = positions_from(pass, hidden, first, width);
-        linear_forward(pass, &head->linear, count, x, head->logits);
-        pass->kernels->ops->cross_entropy_gradient(head->logits, pass->batch->targets + first, count, head->linear.out,
-                                                   scale, head->losses);
+        logits_of(pass, head, count, x, head->logits);
+        pass_cross_entropy_gradient(pass, head->logits, pass->batch->targets + first, count, head->linear.out, scale,
+                                    head->losses);
         linear_backward(pass, &head->linear, count, x, head->logits,
                         numbers_at(pass->kernels->element, d_hidden, (size_t)first * (size_t)width));
         for (int i = 0; i < count; i++)
@@ -72,5 +83,5 @@ double head_block_gradient(const struct pass *pass, const struct head_block *hea
 
 void head_block_logits(const struct pass *pass, const struct head_block *head, const void *hidden, void *logits)
 {
-    linear_forward(pass, &head->linear, pass->positions, hidden, logits);
+    logits_of(pass, head, pass->positions, hidden, logits);
 }

@@ -5,7 +5,7 @@
 #include "model/block.h"
 
 struct head_block {
-    struct linear linear;      /* (V, C): its own, or the token embedding when tied */
+    struct linear linear;      /* (V, C): its own, or the token embedding when tied; bert's has a bias */
     int chunk;                 /* positions at a time */
     void *logits;              /* (chunk, V) */
     double *losses;            /* (chunk), host memory */

@@ -10,15 +10,30 @@ void mlp_block_bind(struct mlp_block *block, const struct tensor_table *table, i
 void mlp_block_forward(const struct pass *pass, const struct mlp_block *block, const void *x, void *branch)
 {
     linear_forward(pass, &block->up, pass->positions, x, block->hidden);
-    pass->kernels->ops->activate(block->activation, block->hidden, linear_bias(pass, &block->up), block->activated,
-                                 pass->positions, block->up.out);
-    linear_forward(pass, &block->down, pass->positions, block->activated, branch);
+    pass_activate(pass, block->activation, block->hidden, linear_bias(pass, &block->up), block->activated,
+                  pass->positions, block->up.out);
+    if (branch != NULL)
+        linear_forward(pass, &block->down, pass->positions, block->activated, branch);
+}
+
+/* d_hidden (N, FF): the gradient before the activation. */
+static void backward_to_hidden(const struct pass *pass, const struct mlp_block *block, const void *d_branch,
+                               void *d_hidden)
+{
+    linear_backward(pass, &block->down, pass->positions, block->activated, d_branch, d_hidden);
+    pass_activate_backward(pass, block->activation, block->hidden, d_hidden, pass->positions, block->up.out);
 }
 
 void mlp_block_backward(const struct pass *pass, const struct mlp_block *block, const void *x, const void *d_branch,
                         void *d_hidden, void *d_x)
 {
-    linear_backward(pass, &block->down, pass->positions, block->activated, d_branch, d_hidden);
-    pass->kernels->ops->activate_backward(block->activation, block->hidden, d_hidden, pass->positions, block->up.out);
+    backward_to_hidden(pass, block, d_branch, d_hidden);
     linear_backward(pass, &block->up, pass->positions, x, d_hidden, d_x);
+}
+
+void mlp_block_backward_add(const struct pass *pass, const struct mlp_block *block, const void *x, const void *d_branch,
+                            void *d_hidden, void *d_x)
+{
+    backward_to_hidden(pass, block, d_branch, d_hidden);
+    linear_backward_add(pass, &block->up, pass->positions, x, d_hidden, d_x);
 }

@@ -114,22 +114,6 @@ int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, stru
     return code;
 }
 
-/* Standard deviation of a role's values. Radford et al. 2019, section 2.3: 0.02, and the projections that write the
- * residual stream by 1/sqrt(number of residual additions). */
-static double initial_deviation(enum role role, int layers)
-{
-    switch (role) {
-    case ROLE_TOKEN_EMBEDDING: case ROLE_POSITION_EMBEDDING: case ROLE_QKV: case ROLE_UP: case ROLE_HEAD:
-        return 0.02;
-    case ROLE_ATTENTION_OUT: case ROLE_DOWN:
-        return 0.02 / sqrt(2.0 * layers);
-    case ROLE_NORM_GAIN: case ROLE_FINAL_NORM_GAIN: case ROLE_NORM_BIAS: case ROLE_FINAL_NORM_BIAS:
-    case ROLE_QKV_BIAS: case ROLE_ATTENTION_OUT_BIAS: case ROLE_UP_BIAS: case ROLE_DOWN_BIAS:
-        return 0;
-    }
-    return 0;
-}
-
 void checkpoint_randomize(struct checkpoint *checkpoint, uint64_t seed)
 {
     const struct tensor_table *table = &checkpoint->table;
@@ -137,8 +121,8 @@ void checkpoint_randomize(struct checkpoint *checkpoint, uint64_t seed)
         const struct tensor *tensor = &table->tensors[i];
         enum role role = tensor->row->role;
         struct rng rng = rng_stream(seed, hash_u64(tensor->name, strlen(tensor->name)), RNG_INIT);
-        double deviation = initial_deviation(role, table->shape.layers);
-        float fixed = role == ROLE_NORM_GAIN || role == ROLE_FINAL_NORM_GAIN ? 1.0f : 0.0f;
+        double deviation = tensor_initial_deviation(&table->shape, tensor->row);
+        float fixed = role_is_gain(role) ? 1.0f : 0.0f;
         float *values = checkpoint->weights + tensor->offset;
         for (size_t j = 0; j < tensor->count; j++)
             values[j] = deviation > 0 ? (float)(deviation * rng_normal(&rng)) : fixed;
@@ -152,11 +136,10 @@ void checkpoint_rehash(struct checkpoint *checkpoint)
     const struct shape *shape = &table->shape;
     struct hash_state state;
     uint8_t digest[HASH_BYTES];
-    char text[512];
-    int length = snprintf(text, sizeof text, "lag checkpoint 1\n%s %d %d %d %d %d %d %d %d %d %s %a\n%s\n",
-                          family_name(shape->family), shape->layers, shape->width, shape->heads, shape->kv_heads,
-                          shape->head_size, shape->ff, shape->context, shape->vocabulary, (int)shape->tied,
-                          activation_name(shape->activation), shape->norm_epsilon, dtype_name(checkpoint->dtype));
+    char fields[SHAPE_TEXT_BYTES], text[SHAPE_TEXT_BYTES + 128];
+    shape_text(shape, fields);
+    int length = snprintf(text, sizeof text, "lag checkpoint 1\n%s %s %s\n%s\n", family_name(shape->family),
+                          activation_name(shape->activation), dtype_name(checkpoint->dtype), fields);
     CHECK(length > 0 && (size_t)length < sizeof text);
     hash_begin(&state);
     hash_update(&state, text, (size_t)length);
@@ -179,8 +162,9 @@ bool checkpoint_find_nonfinite(const float *values, size_t count, size_t *first,
 void checkpoint_file_name(const struct tensor *tensor, enum family family, bool prefixed,
                           char name[CHECKPOINT_NAME_BYTES])
 {
-    bool outside = tensor->row->role == ROLE_HEAD;    /* beside the model that the prefix names */
-    int length = snprintf(name, CHECKPOINT_NAME_BYTES, "%s%s", prefixed && !outside ? layout_of(family)->prefix : "",
+    const struct layout *layout = layout_of(family);
+    bool outside = layout_is_outside(layout, tensor->row);    /* beside the model that the prefix names */
+    int length = snprintf(name, CHECKPOINT_NAME_BYTES, "%s%s", prefixed && !outside ? layout->prefix : "",
                           tensor->name);
     CHECK(length > 0 && length < CHECKPOINT_NAME_BYTES);
 }

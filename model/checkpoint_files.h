@@ -18,7 +18,8 @@ enum {
     CHECKPOINT_SHARDS_MAX = 512,                 /* all are open at once */
     CHECKPOINT_INDEX_LIMIT_BYTES = 32 << 20,
     CHECKPOINT_REPORT_LIMIT_BYTES = 16 << 20,
-    CHECKPOINT_NAME_BYTES = TENSOR_NAME_BYTES + 32
+    CHECKPOINT_NAME_BYTES = TENSOR_NAME_BYTES + 32,
+    CHECKPOINT_COPIES_MAX = 4
 };
 
 /* model.safetensors.index.json: which shard holds each tensor. */
@@ -33,6 +34,13 @@ int shard_index_read(struct shard_index *index, const char *path, struct error *
 void shard_index_fini(struct shard_index *index);
 const char *shard_index_find(const struct shard_index *index, const char *name);   /* the shard, or NULL */
 
+struct source_place { const struct safetensors *file; const struct safetensors_entry *entry; };
+/* What ships all the same although another tensor stands for it: a tied head, an encoder's embedding. */
+struct source_copy {
+    struct source_place place;
+    const struct tensor *of;
+};
+
 /* A directory whose headers were read and agree with config.json. */
 struct checkpoint_source {
     const char *directory;                       /* the caller's */
@@ -40,14 +48,18 @@ struct checkpoint_source {
     struct tensor_table table;
     struct safetensors *files;                   /* one, or the shards sorted by name */
     int file_count;
-    struct source_place { const struct safetensors *file; const struct safetensors_entry *entry; } *places;
-    struct source_place head_copy;               /* a tied model's lm_head.weight that ships all the same */
+    struct source_place *places;
+    struct source_copy copies[CHECKPOINT_COPIES_MAX];
+    int copy_count;
     bool prefixed;
     enum dtype dtype;                            /* the one dtype of the parameters; F32 if they are mixed */
     uint64_t bytes;
 };
 int checkpoint_source_open(struct checkpoint_source *source, const char *directory, struct error *error);
 void checkpoint_source_close(struct checkpoint_source *source);
+/* Are the bytes of two entries the same? */
+int checkpoint_places_equal(const struct source_place *a, const struct source_place *b, bool *equal,
+                            struct error *error);
 /* Places every tensor; the first five disagreements with config.json become the error (checkpoint_match.c). */
 int checkpoint_source_match(struct checkpoint_source *source, struct error *error);
 /* SHA-256 of the weights files, as CHECKPOINT_HASH_KEY says. */

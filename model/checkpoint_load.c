@@ -17,9 +17,9 @@ static int read_tensor(const struct source_place *place, const struct tensor *te
     return code;
 }
 
-/* The bytes of two entries of one size, piece by piece. */
-static int compare_entries(const struct source_place *a, const struct source_place *b, bool *equal,
-                           struct error *error)
+/* Piece by piece. */
+int checkpoint_places_equal(const struct source_place *a, const struct source_place *b, bool *equal,
+                            struct error *error)
 {
     char left[COMPARE_BYTES], right[COMPARE_BYTES];
     uint64_t length = a->entry->end - a->entry->begin;
@@ -37,25 +37,27 @@ static int compare_entries(const struct source_place *a, const struct source_pla
     return 0;
 }
 
-static int check_head_copy(const struct checkpoint_source *source, struct error *error)
+static int check_copies(const struct checkpoint_source *source, struct error *error)
 {
-    const struct tensor *embedding = tensor_find_role(&source->table, ROLE_TOKEN_EMBEDDING, -1, 0);
-    bool equal;
-    if (source->head_copy.entry == NULL || embedding == NULL)
-        return 0;
-    const struct source_place *place = &source->places[embedding - source->table.tensors];
-    int code = compare_entries(place, &source->head_copy, &equal, error);
-    if (code == 0 && !equal)
-        code = error_set_at(error, ERROR_INVALID, source->head_copy.entry->name, "\"%s\" is not equal to \"%s\" "
-                            "although tie_word_embeddings is true; set it to false in config.json or remove \"%s\".",
-                            source->head_copy.entry->name, place->entry->name, source->head_copy.entry->name);
+    int code = 0;
+    for (int i = 0; i < source->copy_count && code == 0; i++) {
+        const struct source_copy *copy = &source->copies[i];
+        const struct source_place *place = &source->places[copy->of - source->table.tensors];
+        const char *name = copy->place.entry->name;
+        bool equal;
+        code = checkpoint_places_equal(place, &copy->place, &equal, error);
+        if (code == 0 && !equal)
+            code = error_set_at(error, ERROR_INVALID, name, "\"%s\" is not equal to \"%s\" although "
+                                "tie_word_embeddings is true; set it to false in config.json or remove \"%s\".", name,
+                                place->entry->name, name);
+    }
     return code;
 }
 
 static int load_weights(struct checkpoint *checkpoint, const struct checkpoint_source *source, struct error *error)
 {
     const struct tensor_table *table = &checkpoint->table;
-    int code = check_head_copy(source, error);
+    int code = check_copies(source, error);
     for (int i = 0; i < table->count && code == 0; i++)
         code = read_tensor(&source->places[i], &table->tensors[i], checkpoint->weights + table->tensors[i].offset,
                            error);

@@ -79,14 +79,46 @@ static void note_dtype(struct matching *matching, const struct safetensors_entry
     matching->any_dtype = true;
 }
 
+static bool is_listed(const char *const *names, const char *name)
+{
+    for (; names != NULL && *names != NULL; names++)
+        if (strcmp(*names, name) == 0)
+            return true;
+    return false;
+}
+
 /* A head of its own in a model whose head is tied. */
-static bool is_head_copy(const struct checkpoint_source *source, const char *name)
+static bool is_tied_head(const struct checkpoint_source *source, const char *name)
 {
     const struct layout *layout = layout_of(source->table.shape.family);
     for (int i = 0; i < layout->row_count; i++)
-        if (layout->rows[i].when_untied && source->table.shape.tied && strcmp(layout->rows[i].name, name) == 0)
+        if (layout->rows[i].presence == PRESENT_UNTIED && source->table.shape.tied &&
+            strcmp(layout->rows[i].name, name) == 0)
             return true;
     return false;
+}
+
+/* The tensor that one of this name, which is not of the table, is a copy of; NULL: of none. */
+static const struct tensor *copy_of(const struct checkpoint_source *source, const char *name)
+{
+    const struct layout *layout = layout_of(source->table.shape.family);
+    if (is_tied_head(source, name) || is_listed(layout->embedding_copies, name))
+        return tensor_find_role(&source->table, ROLE_TOKEN_EMBEDDING, -1, 0);
+    return is_listed(layout->head_bias_copies, name) ? tensor_find_role(&source->table, ROLE_HEAD_BIAS, -1, 0) : NULL;
+}
+
+/* A bare name with an old ending replaced by today's. */
+static void todays_name(const struct layout *layout, const char *bare, char name[CHECKPOINT_NAME_BYTES])
+{
+    size_t length = strlen(bare);
+    snprintf(name, CHECKPOINT_NAME_BYTES, "%s", bare);
+    for (const char *const *pair = layout->renamed; pair != NULL && *pair != NULL; pair += 2) {
+        size_t ending = strlen(pair[0]);
+        if (length >= CHECKPOINT_NAME_BYTES || length < ending || strcmp(bare + length - ending, pair[0]) != 0)
+            continue;
+        snprintf(name + length - ending, CHECKPOINT_NAME_BYTES - (length - ending), "%s", pair[1]);
+        return;
+    }
 }
 
 static void place_tensor(struct matching *matching, const struct safetensors *file,
@@ -100,7 +132,7 @@ static void place_tensor(struct matching *matching, const struct safetensors *fi
         return;
     }
     *place = (struct source_place){file, entry};
-    if (tensor->row->role != ROLE_HEAD)
+    if (!layout_is_outside(layout_of(source->table.shape.family), tensor->row))
         *(prefixed ? &matching->with_prefix : &matching->without_prefix) = entry->name;
     check_dims(&matching->found, source->table.shape.family, tensor, entry);
     note_dtype(matching, entry);
@@ -112,16 +144,33 @@ static void place_entry(struct matching *matching, const struct safetensors *fil
     struct checkpoint_source *source = matching->source;
     const struct layout *layout = layout_of(source->table.shape.family);
     size_t prefix = strlen(layout->prefix);
-    bool prefixed = strncmp(entry->name, layout->prefix, prefix) == 0;
+    bool prefixed = prefix > 0 && strncmp(entry->name, layout->prefix, prefix) == 0;
     const char *bare = entry->name + (prefixed ? prefix : 0);
-    const struct tensor *tensor = tensor_find(&source->table, bare);
-    if (tensor != NULL && !(prefixed && tensor->row->role == ROLE_HEAD))
+    char name[CHECKPOINT_NAME_BYTES];
+    todays_name(layout, bare, name);
+    const struct tensor *tensor = tensor_find(&source->table, name), *of = copy_of(source, entry->name);
+    if (tensor != NULL && !(prefixed && layout_is_outside(layout, tensor->row)))
         place_tensor(matching, file, entry, tensor, prefixed);
-    else if (is_head_copy(source, entry->name))
-        source->head_copy = (struct source_place){file, entry};
+    else if (of != NULL && source->copy_count < CHECKPOINT_COPIES_MAX)
+        source->copies[source->copy_count++] = (struct source_copy){{file, entry}, of};
     else if (!layout_ignores(layout, bare))
         disagreements_add(&matching->found, entry->name, "unexpected: config.json describes no such tensor; fix "
                           "config.json or export again");
+}
+
+/* Where only a copy ships, it is the tensor. */
+static void place_copies(struct matching *matching)
+{
+    struct checkpoint_source *source = matching->source;
+    for (int i = 0; i < source->copy_count; i++) {
+        const struct source_copy *copy = &source->copies[i];
+        struct source_place *place = &source->places[copy->of - source->table.tensors];
+        if (place->entry != NULL)
+            continue;
+        *place = copy->place;
+        check_dims(&matching->found, source->table.shape.family, copy->of, place->entry);
+        note_dtype(matching, place->entry);
+    }
 }
 
 static void find_missing(struct matching *matching)
@@ -137,19 +186,17 @@ static void find_missing(struct matching *matching)
     }
 }
 
-/* A head that ships although it is tied must be able to equal the embedding; its bytes are compared when weights are
- * read. */
-static void check_head_copy(struct matching *matching)
+/* A copy must be able to equal its original; their bytes are compared when weights are read. */
+static void check_copies(struct matching *matching)
 {
     const struct checkpoint_source *source = matching->source;
-    const struct safetensors_entry *head = source->head_copy.entry, *embedding;
-    const struct tensor *tensor = tensor_find_role(&source->table, ROLE_TOKEN_EMBEDDING, -1, 0);
-    if (head == NULL || tensor == NULL || (embedding = source->places[tensor - source->table.tensors].entry) == NULL)
-        return;
-    if (head->dtype != embedding->dtype || head->rank != embedding->rank ||
-        memcmp(head->dims, embedding->dims, sizeof head->dims) != 0)
-        disagreements_add(&matching->found, head->name, "differs from %.100s although tie_word_embeddings is true; set "
-                          "it to false or remove this tensor", embedding->name);
+    for (int i = 0; i < source->copy_count; i++) {
+        const struct safetensors_entry *copy = source->copies[i].place.entry;
+        const struct safetensors_entry *of = source->places[source->copies[i].of - source->table.tensors].entry;
+        if (copy->dtype != of->dtype || copy->rank != of->rank || memcmp(copy->dims, of->dims, sizeof copy->dims) != 0)
+            disagreements_add(&matching->found, copy->name, "differs from %.100s although tie_word_embeddings is true; "
+                              "set it to false or remove this tensor", of->name);
+    }
 }
 
 int checkpoint_source_match(struct checkpoint_source *source, struct error *error)
@@ -162,8 +209,9 @@ int checkpoint_source_match(struct checkpoint_source *source, struct error *erro
         return error_set(error, ERROR_INVALID, "Names with and without the prefix \"%s\" are mixed (\"%.100s\" and "
                          "\"%.100s\"); export the model again.", layout_of(source->table.shape.family)->prefix,
                          matching.with_prefix, matching.without_prefix);
+    place_copies(&matching);
     find_missing(&matching);
-    check_head_copy(&matching);
+    check_copies(&matching);
     source->prefixed = matching.with_prefix != NULL;
     if (matching.mixed_dtypes)
         source->dtype = DTYPE_F32;

@@ -7,8 +7,7 @@
 /* Files of a Hugging Face directory that belong to the text, not to the weights: copied as they are. */
 static const char *const companions[] = {
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
-    "added_tokens.json", "generation_config.json", "spiece.model", "vocab.txt",
-    "chat_template.jinja",
+    "added_tokens.json", "generation_config.json", "spiece.model", "tokenizer.model", "vocab.txt", "chat_template.jinja",
 };
 
 static int copy_companions(const struct checkpoint *checkpoint, const char *directory, struct error *error)

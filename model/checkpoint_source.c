@@ -99,13 +99,65 @@ static int open_weights(struct checkpoint_source *source, struct error *error)
     return source->files == NULL ? fail_memory(error) : open_file(source, CHECKPOINT_WEIGHTS_FILE, error);
 }
 
+static struct source_place find_entry(const struct checkpoint_source *source, const char *name)
+{
+    struct source_place place = {0};
+    for (int i = 0; i < source->file_count && place.entry == NULL; i++)
+        place = (struct source_place){&source->files[i], safetensors_find(&source->files[i], name)};
+    return place;
+}
+
+/* Tensors of other tasks are there if the file has them. */
+static void settle_extras(struct checkpoint_source *source)
+{
+    struct shape *shape = &source->config.shape;
+    const struct layout *layout = layout_of(shape->family);
+    for (int i = 0; i < layout->row_count; i++) {
+        const struct tensor_row *row = &layout->rows[i];
+        char prefixed[CHECKPOINT_NAME_BYTES];
+        snprintf(prefixed, sizeof prefixed, "%s%s", layout->prefix, row->name);
+        bool there = find_entry(source, row->name).entry != NULL || find_entry(source, prefixed).entry != NULL;
+        if (row->presence == PRESENT_POOLER)
+            shape->pooler |= there;
+        if (row->presence == PRESENT_NEXT_SENTENCE)
+            shape->next_sentence |= there;
+    }
+}
+
+/* The file decides whether the head is a tensor of its own: it is if it ships, unless config.json ties it and it is a
+ * mere copy. */
+static int settle_head(struct checkpoint_source *source, struct error *error)
+{
+    struct shape *shape = &source->config.shape;
+    const struct layout *layout = layout_of(shape->family);
+    struct source_place head = {0}, embedding = {0};
+    if (!layout->head_decides)
+        return 0;
+    for (int i = 0; i < layout->row_count; i++) {
+        if (layout->rows[i].role == ROLE_HEAD)
+            head = find_entry(source, layout->rows[i].name);
+        if (layout->rows[i].role == ROLE_TOKEN_EMBEDDING)
+            embedding = find_entry(source, layout->rows[i].name);
+    }
+    bool equal = false;
+    int code = 0;
+    if (head.entry != NULL && embedding.entry != NULL && shape->tied)
+        code = checkpoint_places_equal(&head, &embedding, &equal, error);
+    shape->tied = head.entry == NULL || equal;
+    return code;
+}
+
 static int open_all(struct checkpoint_source *source, struct error *error)
 {
     int code = read_config(source, error);
     if (code == 0)
-        code = tensor_table_init(&source->table, &source->config.shape, error);
-    if (code == 0)
         code = open_weights(source, error);
+    if (code == 0)
+        code = settle_head(source, error);
+    if (code == 0)
+        settle_extras(source);
+    if (code == 0)
+        code = tensor_table_init(&source->table, &source->config.shape, error);
     if (code != 0)
         return code;
     source->places = memory_array((size_t)source->table.count, sizeof *source->places);

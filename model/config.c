@@ -29,6 +29,11 @@ const struct config_family *config_family_of(enum family family)
 {
     static const struct config_family *const families[FAMILY_COUNT] = {
         [FAMILY_GPT2] = &config_gpt2,
+        [FAMILY_LLAMA] = &config_llama,
+        [FAMILY_MISTRAL] = &config_mistral,
+        [FAMILY_QWEN2] = &config_qwen2,
+        [FAMILY_BERT] = &config_bert,
+        [FAMILY_T5] = &config_t5,
     };
     CHECK(family < FAMILY_COUNT);
     return families[family];
@@ -39,21 +44,20 @@ const char *config_axis_key(enum family family, enum axis axis)
     return config_family_of(family)->axis_keys[axis];
 }
 
-static int fail(struct error *error, const char *key, const char *text)
+int config_fail(struct error *error, const char *key, const char *text)
 {
     char pointer[ERROR_POINTER_BYTES];
     snprintf(pointer, sizeof pointer, "/%s", key);
     return error_set_at(error, ERROR_INVALID, pointer, "config.json: %s %s.", key, text);
 }
 
-/* NULL if absent or null. */
-static const cJSON *find(const cJSON *root, const char *key)
+const cJSON *config_find(const cJSON *root, const char *key)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
     return item == NULL || cJSON_IsNull(item) ? NULL : item;
 }
 
-static int read_size(const struct config_key *key, const cJSON *item, int *size, struct error *error)
+int config_read_size(const cJSON *item, const char *key, int *size, struct error *error)
 {
     char text[96];
     if (cJSON_IsNumber(item) && item->valuedouble >= 1 && item->valuedouble <= SHAPE_SIZE_MAX &&
@@ -62,7 +66,7 @@ static int read_size(const struct config_key *key, const cJSON *item, int *size,
         return 0;
     }
     snprintf(text, sizeof text, "must be a whole number from 1 to %d", SHAPE_SIZE_MAX);
-    return fail(error, key->name, text);
+    return config_fail(error, key, text);
 }
 
 static int read_activation(const struct config_key *key, const cJSON *item, enum activation *activation,
@@ -78,28 +82,28 @@ static int read_activation(const struct config_key *key, const cJSON *item, enum
         size_t used = strlen(text);
         snprintf(text + used, sizeof text - used, "%s %s", i > 0 ? "," : "", activation_name((enum activation)i));
     }
-    return fail(error, key->name, text);
+    return config_fail(error, key->name, text);
 }
 
 static int read_key(const struct config_key *key, const cJSON *root, struct shape *shape, struct error *error)
 {
     char *field = (char *)shape + key->offset;
-    const cJSON *item = find(root, key->name);
+    const cJSON *item = config_find(root, key->name);
     if (item == NULL && key->alias != NULL)
-        item = find(root, key->alias);
+        item = config_find(root, key->alias);
     if (item == NULL && key->required)
-        return fail(error, key->name, "is missing; add it");
+        return config_fail(error, key->name, "is missing; add it");
     switch (key->kind) {
     case CONFIG_SIZE:
         *(int *)field = (int)key->fallback;
-        return item == NULL ? 0 : read_size(key, item, (int *)field, error);
+        return item == NULL ? 0 : config_read_size(item, key->name, (int *)field, error);
     case CONFIG_NUMBER:
         *(double *)field = item == NULL ? key->fallback : item->valuedouble;
         return item == NULL || (cJSON_IsNumber(item) && item->valuedouble > 0)
-                   ? 0 : fail(error, key->name, "must be a number above 0");
+                   ? 0 : config_fail(error, key->name, "must be a number above 0");
     case CONFIG_BOOLEAN:
         *(bool *)field = item == NULL ? key->fallback != 0 : cJSON_IsTrue(item);
-        return item == NULL || cJSON_IsBool(item) ? 0 : fail(error, key->name, "must be true or false");
+        return item == NULL || cJSON_IsBool(item) ? 0 : config_fail(error, key->name, "must be true or false");
     case CONFIG_ACTIVATION:
         *(enum activation *)field = (enum activation)(int)key->fallback;
         return item == NULL ? 0 : read_activation(key, item, (enum activation *)field, error);
@@ -110,21 +114,22 @@ static int read_key(const struct config_key *key, const cJSON *root, struct shap
 /* What no family of ours can honour. */
 static int refuse_foreign(const cJSON *root, struct error *error)
 {
-    const cJSON *pruned = find(root, "pruned_heads");
-    if (find(root, "quantization_config") != NULL)
-        return fail(error, "quantization_config", "is not supported; export the model unquantized as F32, F16 or BF16");
-    if (find(root, "auto_map") != NULL)
-        return fail(error, "auto_map", "asks for code shipped with the model, which is never run; use a model of a "
-                    "built-in type");
+    const cJSON *pruned = config_find(root, "pruned_heads");
+    if (config_find(root, "quantization_config") != NULL)
+        return config_fail(error, "quantization_config", "is not supported; export the model unquantized as F32, F16 "
+                           "or BF16");
+    if (config_find(root, "auto_map") != NULL)
+        return config_fail(error, "auto_map", "asks for code shipped with the model, which is never run; use a model "
+                           "of a built-in type");
     if (pruned != NULL && cJSON_GetArraySize(pruned) > 0)
-        return fail(error, "pruned_heads", "is not empty; pruned models are not supported, save the pruned model as a "
-                    "plain one");
+        return config_fail(error, "pruned_heads", "is not empty; pruned models are not supported, save the pruned "
+                           "model as a plain one");
     return 0;
 }
 
 static int read_family(const cJSON *root, enum family *family, struct error *error)
 {
-    const cJSON *type = find(root, "model_type");
+    const cJSON *type = config_find(root, "model_type");
     int found = cJSON_IsString(type) ? family_parse(type->valuestring) : -1;
     char text[256];
     size_t used = 0;
@@ -140,19 +145,19 @@ static int read_family(const cJSON *root, enum family *family, struct error *err
     for (int i = 0; i < FAMILY_COUNT && used < sizeof text; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s %s", i > 0 ? "," : "",
                                  family_name((enum family)i));
-    return fail(error, "model_type", text);
+    return config_fail(error, "model_type", text);
 }
 
 static int read_switches(const struct config_family *family, const cJSON *root, struct error *error)
 {
     for (int i = 0; i < family->switch_count; i++) {
         const struct config_switch *row = &family->switches[i];
-        const cJSON *item = find(root, row->name);
+        const cJSON *item = config_find(root, row->name);
         char text[256];
         if (item == NULL || (cJSON_IsBool(item) && cJSON_IsTrue(item) == row->accepted))
             continue;
         snprintf(text, sizeof text, "is not %s: %s", row->accepted ? "true" : "false", row->advice);
-        return fail(error, row->name, text);
+        return config_fail(error, row->name, text);
     }
     return 0;
 }
@@ -161,11 +166,11 @@ static int read_dropouts(const struct config_family *family, const cJSON *root, 
 {
     *largest = 0;
     for (const char *const *name = family->dropouts; *name != NULL; name++) {
-        const cJSON *item = find(root, *name);
+        const cJSON *item = config_find(root, *name);
         if (item == NULL)
             continue;
         if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > 1)
-            return fail(error, *name, "must be a number from 0 to 1");
+            return config_fail(error, *name, "must be a number from 0 to 1");
         *largest = fmax(*largest, item->valuedouble);
     }
     return 0;
@@ -187,6 +192,8 @@ static int read_config(struct config *config, const cJSON *root, struct error *e
         if ((code = read_key(&family->keys[i], root, &config->shape, error)) != 0)
             return code;
     if ((code = read_dropouts(family, root, &config->dropout, error)) != 0)
+        return code;
+    if (family->read != NULL && (code = family->read(root, &config->shape, error)) != 0)
         return code;
     if ((code = family->derive(&config->shape, error)) == 0)
         code = shape_check(&config->shape, error);

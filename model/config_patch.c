@@ -6,9 +6,8 @@
 #include "base/memory.h"
 #include "model/config_family.h"
 
-/* Puts `item` under `key`, in place of an old one where there is one. Takes `item`, NULL included; false: no memory.
- * The old item's key string is handed on, since cJSON's own replacement loses the key when memory is short. */
-static bool put(cJSON *root, const char *key, cJSON *item)
+/* The old item's key string is handed on, since cJSON's own replacement loses the key when memory is short. */
+bool config_put(cJSON *root, const char *key, cJSON *item)
 {
     cJSON *old = cJSON_GetObjectItemCaseSensitive(root, key);
     if (item == NULL)
@@ -30,7 +29,7 @@ static bool put_activation(cJSON *root, const char *key, enum activation activat
     const cJSON *old = cJSON_GetObjectItemCaseSensitive(root, key);
     if (cJSON_IsString(old) && activation_parse(old->valuestring) == (int)activation)
         return true;
-    return put(root, key, cJSON_CreateString(activation_name(activation)));
+    return config_put(root, key, cJSON_CreateString(activation_name(activation)));
 }
 
 static bool put_key(cJSON *root, const struct config_key *key, const struct shape *shape)
@@ -39,11 +38,11 @@ static bool put_key(cJSON *root, const struct config_key *key, const struct shap
     switch (key->kind) {
     case CONFIG_SIZE:
         if (key->alias != NULL && cJSON_HasObjectItem(root, key->alias) &&
-            !put(root, key->alias, cJSON_CreateNumber(*(const int *)field)))
+            !config_put(root, key->alias, cJSON_CreateNumber(*(const int *)field)))
             return false;
-        return put(root, key->name, cJSON_CreateNumber(*(const int *)field));
-    case CONFIG_NUMBER: return put(root, key->name, cJSON_CreateNumber(*(const double *)field));
-    case CONFIG_BOOLEAN: return put(root, key->name, cJSON_CreateBool(*(const bool *)field));
+        return config_put(root, key->name, cJSON_CreateNumber(*(const int *)field));
+    case CONFIG_NUMBER: return config_put(root, key->name, cJSON_CreateNumber(*(const double *)field));
+    case CONFIG_BOOLEAN: return config_put(root, key->name, cJSON_CreateBool(*(const bool *)field));
     case CONFIG_ACTIVATION: return put_activation(root, key->name, *(const enum activation *)field);
     }
     return false;
@@ -55,20 +54,20 @@ static bool put_dtype(cJSON *root, enum dtype dtype)
 {
     const char *name = dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     bool newer = cJSON_HasObjectItem(root, "dtype"), older = cJSON_HasObjectItem(root, "torch_dtype");
-    if (newer && !put(root, "dtype", cJSON_CreateString(name)))
+    if (newer && !config_put(root, "dtype", cJSON_CreateString(name)))
         return false;
-    return (newer && !older) || put(root, "torch_dtype", cJSON_CreateString(name));
+    return (newer && !older) || config_put(root, "torch_dtype", cJSON_CreateString(name));
 }
 
 static bool put_architecture(cJSON *root, const char *architecture)
 {
-    return put(root, "architectures", cJSON_CreateStringArray(&architecture, 1));
+    return config_put(root, "architectures", cJSON_CreateStringArray(&architecture, 1));
 }
 
 static bool put_fresh(cJSON *root, const struct config_family *family)
 {
     for (const char *const *pair = family->fresh; *pair != NULL; pair += 2)
-        if (!put(root, pair[0], cJSON_CreateRaw(pair[1])))
+        if (!config_put(root, pair[0], cJSON_CreateRaw(pair[1])))
             return false;
     return true;
 }
@@ -77,11 +76,13 @@ static bool put_all(cJSON *root, const struct shape *shape, enum dtype dtype, bo
 {
     const struct config_family *family = config_family_of(shape->family);
     if (!put_architecture(root, family->architecture) ||
-        !put(root, "model_type", cJSON_CreateString(family_name(shape->family))) || !put_dtype(root, dtype))
+        !config_put(root, "model_type", cJSON_CreateString(family_name(shape->family))) || !put_dtype(root, dtype))
         return false;
     for (int i = 0; i < family->key_count; i++)
         if (!put_key(root, &family->keys[i], shape))
             return false;
+    if (family->put != NULL && !family->put(root, shape))
+        return false;
     return !is_fresh || put_fresh(root, family);
 }
 

@@ -34,6 +34,8 @@ struct kernels {
     void (*adamw)(const struct adamw_step *step, void *w, void *m, void *v, const void *g, size_t n);
     /* products and network operations follow: see model/kernels_ops.h */
     const struct kernel_ops *ops;
+    /* derivatives of operations along a direction, for Hessian-vector products: see model/kernels_tangents.h */
+    const struct kernel_tangents *tangents;
 };
 
 const struct kernels *kernels_ref_float(void);

@@ -1,8 +1,8 @@
 /* Inside of the kernel seam: what the files of its bodies share. Users include model/kernels.h.
  *   kernels.c         the choice of a body, at run time
- *   kernels_ref.c     the reference, compiled for float and for double
+ *   kernels_ref.c     the reference, compiled for float and for double; its text is spread over kernels_ref_*.h
  *   kernels_cpu.c     the fast body but its products, compiled once per instruction set; its text is spread over
- *                     kernels_cpu_vector.h, kernels_cpu_rows.h and kernels_cpu_attention.h
+ *                     kernels_cpu_*.h
  *   kernels_blas.c    products, the only file that knows BLAS
  * The Makefile lists the forms in which the first two are compiled (FORMS_model/…). */
 #ifndef MODEL_KERNELS_BODIES_H
@@ -12,6 +12,7 @@
 
 #include "model/kernels.h"
 #include "model/kernels_ops.h"
+#include "model/kernels_tangents.h"
 
 /* The name of a form's table of functions: kernels_ref_in_double, kernels_cpu_in_avx2. */
 #define KERNELS_PASTE(body, form) body##_in_##form

@@ -1,5 +1,4 @@
-/* The cpu body but its products, compiled once per instruction set (LAG_FORM). Sums of floats run over fixed lanes;
- * those over a vocabulary are widened to double every CROSS_ENTROPY_BLOCK numbers. */
+/* The cpu body but its products, compiled once per instruction set (LAG_FORM). Sums of floats run over fixed lanes. */
 #include "model/kernels_bodies.h"
 
 #include <math.h>
@@ -9,9 +8,8 @@
 #include "model/network.h"
 #include "model/kernels_cpu_vector.h"
 #include "model/kernels_cpu_rows.h"
+#include "model/kernels_cpu_activation.h"
 #include "model/kernels_cpu_attention.h"
-
-enum { CROSS_ENTROPY_BLOCK = 512 };
 
 static void zero(void *x, size_t n)
 {
@@ -62,72 +60,9 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
     }
 }
 
-/* Largest logit of a row. */
-static float logits_largest(const float *row, size_t vocabulary)
-{
-    floats largest = vector_of(row[0]);
-    EACH_VECTOR(v, left, vocabulary) {
-        floats value = vector_load_part(row + v, left);
-        if (left < LANES)
-            value = vector_select(vector_first(left), value, largest);
-        largest = vector_max(value, largest);
-    }
-    return vector_largest(largest);
-}
-
-/* Sum of exp(row - largest); the exponentials are stored in `keep` (row itself) unless it is NULL. */
-static double logits_exp_sum(const float *row, float largest, size_t vocabulary, float *keep)
-{
-    double total = 0;
-    for (size_t start = 0; start < vocabulary; start += CROSS_ENTROPY_BLOCK) {
-        size_t count = vocabulary - start < CROSS_ENTROPY_BLOCK ? vocabulary - start : CROSS_ENTROPY_BLOCK;
-        floats sum = {0};
-        EACH_VECTOR(v, left, count) {
-            floats value = vector_exp(vector_load_part(row + start + v, left) - largest);
-            if (left < LANES)
-                value = vector_select(vector_first(left), value, vector_of(0));
-            sum += value;
-            if (keep != NULL)
-                vector_store_part(keep + start + v, value, left);
-        }
-        total += (double)vector_sum(sum);
-    }
-    return total;
-}
-
-static void cross_entropy(const void *logits, const int32_t *targets, int rows, int vocabulary, double *losses)
-{
-    for (int i = 0; i < rows; i++) {
-        const float *row = (const float *)logits + (size_t)i * (size_t)vocabulary;
-        losses[i] = 0;
-        if (targets[i] == TARGET_IGNORED)
-            continue;
-        float largest = logits_largest(row, (size_t)vocabulary);
-        double sum = logits_exp_sum(row, largest, (size_t)vocabulary, NULL);
-        losses[i] = log(sum) + ((double)largest - (double)row[targets[i]]);
-    }
-}
-
-static void cross_entropy_gradient(void *logits, const int32_t *targets, int rows, int vocabulary_, double scale,
-                                   double *losses)
-{
-    size_t vocabulary = (size_t)vocabulary_;
-    for (int i = 0; i < rows; i++) {
-        float *row = (float *)logits + (size_t)i * vocabulary;
-        if (targets[i] == TARGET_IGNORED) {
-            losses[i] = 0;
-            zero(row, vocabulary);
-            continue;
-        }
-        float largest = logits_largest(row, vocabulary), target = row[targets[i]];
-        double sum = logits_exp_sum(row, largest, vocabulary, row);
-        losses[i] = log(sum) + ((double)largest - (double)target);
-        float factor = (float)(scale / sum), probability = row[targets[i]];
-        EACH_VECTOR(v, left, vocabulary)
-            vector_store_part(row + v, vector_load_part(row + v, left) * factor, left);
-        row[targets[i]] = (float)(scale * ((double)probability / sum - 1));
-    }
-}
+#include "model/kernels_cpu_entropy.h"
+#include "model/kernels_cpu_tangent.h"
+#include "model/kernels_cpu_attention_tangent.h"
 
 static const struct kernel_ops ops = {
     .product = kernels_blas_product,
@@ -139,11 +74,26 @@ static const struct kernel_ops ops = {
     .layer_norm_backward = layer_norm_backward,
     .activate = activate,
     .activate_backward = activate_backward,
+    .gate = gate,
+    .gate_backward = gate_backward,
+    .rotate = rotate,
     .attention = attention,
     .attention_backward = attention_backward,
     .attention_scratch = attention_scratch,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
+};
+
+static const struct kernel_tangents tangents = {
+    .layer_norm = layer_norm_tangent,
+    .layer_norm_backward = layer_norm_backward_tangent,
+    .activate = activate_tangent,
+    .activate_backward = activate_backward_tangent,
+    .gate = gate_tangent,
+    .gate_backward = gate_backward_tangent,
+    .attention = attention_tangent,
+    .attention_backward = attention_backward_tangent,
+    .cross_entropy_gradient = cross_entropy_gradient_tangent,
 };
 
 const struct kernels KERNELS_IN(kernels_cpu, LAG_FORM) = {
@@ -158,4 +108,5 @@ const struct kernels KERNELS_IN(kernels_cpu, LAG_FORM) = {
     .sum_squares = sum_squares,
     .adamw = adamw,
     .ops = &ops,
+    .tangents = &tangents,
 };

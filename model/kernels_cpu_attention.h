@@ -1,17 +1,26 @@
 /* Part of the cpu body: attention, one batch row and head at a time, in blocks of queries. See kernels_cpu.c.
  *
  * A block's scores against the keys it may see are held whole (ATTENTION_QUERIES x keys numbers, in cache), so the
- * softmax needs no running maximum; causal blocks stop at their last query's key, which skips what lies above the
- * diagonal. The backward pass computes the probabilities again from lse. Blocks go from the last to the first: the
- * last sees every key, so it writes d_k and d_v and the others add. */
+ * softmax needs no running maximum. The keys of a block are one run: causal blocks stop at their last query's key (or
+ * at the prefix's end), windows begin at their first query's first key, padding at either end is left out. What is
+ * hidden within the run gets the score -Inf. The backward pass computes the probabilities again from lse. Blocks go
+ * from the last to the first: where only the diagonal hides keys, the last sees every key, so it writes d_k and d_v
+ * and the others add. */
 
 enum { ATTENTION_QUERIES = 32 };
 
 /* One block of queries of one head of one batch row. */
 struct query_block {
-    int first, count, visible;    /* queries first .. first + count - 1 see keys below `visible` */
+    int b, first, count;          /* queries first .. first + count - 1 */
+    int low, visible;             /* see keys within low .. low + visible - 1: the columns of their scores */
     int row_numbers;              /* numbers from one row of scores to the next */
-    size_t q, kv, out, lse;       /* where the block's first query, the head's first key, … lie */
+    size_t q, kv, out, lse;       /* where the block's first query, the head's key `low`, … lie */
+};
+
+/* What is added to the scores of one head, and the gradient of it; parts of the scratch, NULL where there is none. */
+struct attention_lines {
+    float *mask;                  /* by key: 0, or -1 where padding hides it */
+    float *bias, *d_bias;         /* by key - query + queries - 1 */
 };
 
 static size_t attention_row_numbers(const struct attention *a)
@@ -19,23 +28,77 @@ static size_t attention_row_numbers(const struct attention *a)
     return ((size_t)a->keys + LANES - 1) / LANES * LANES;
 }
 
+/* Vectors are loaded whole from any place of a line. */
+static size_t attention_line_numbers(const struct attention *a)
+{
+    return ((size_t)a->queries + (size_t)a->keys) / LANES * LANES + 2 * LANES;
+}
+
 static size_t attention_scratch(const struct attention *a)
 {
-    return 2 * (size_t)ATTENTION_QUERIES * attention_row_numbers(a);
+    return 2 * (size_t)ATTENTION_QUERIES * attention_row_numbers(a) + 3 * attention_line_numbers(a);
+}
+
+static struct attention_lines attention_lines_of(const struct attention *a, float *scratch, const float *bias_table,
+                                                 const float *d_bias_table)
+{
+    float *mask = scratch + 2 * (size_t)ATTENTION_QUERIES * attention_row_numbers(a);
+    float *bias = mask + attention_line_numbers(a);
+    return (struct attention_lines){
+        .mask = a->key_mask != NULL ? mask : NULL,
+        .bias = bias_table != NULL ? bias : NULL,
+        .d_bias = d_bias_table != NULL ? bias + attention_line_numbers(a) : NULL,
+    };
+}
+
+static void attention_lines_fill(const struct attention *a, const struct attention_lines *lines,
+                                 const float *bias_table, int b, int h)
+{
+    if (lines->mask != NULL)
+        for (size_t s = 0; s < attention_line_numbers(a); s++)
+            lines->mask[s] = s < (size_t)a->keys && a->key_mask[(size_t)b * (size_t)a->keys + s] == 0 ? -1 : 0;
+    for (int i = 0; lines->bias != NULL && i < a->queries + a->keys - 1; i++)
+        lines->bias[i] = bias_table[(size_t)a->bias_buckets[i] * (size_t)a->heads + (size_t)h];
+    if (lines->d_bias != NULL)
+        memset(lines->d_bias, 0, attention_line_numbers(a) * sizeof(float));
+}
+
+/* Keys from the returned one on are hidden from query t by their order. */
+static inline int attention_end(const struct attention *a, int b, int t)
+{
+    int prefix = a->prefix != NULL ? a->prefix[b] : 0;
+    if (!a->causal || prefix > a->keys)
+        return a->keys;
+    return t + 1 > prefix ? t + 1 : prefix;
+}
+
+/* Keys before the returned one are hidden from query t by the window. */
+static inline int attention_start(const struct attention *a, int t)
+{
+    return a->causal && a->window > 0 && t >= a->window ? t - a->window + 1 : 0;
 }
 
 static struct query_block query_block_at(const struct attention *a, int b, int h, int first)
 {
     int count = a->queries - first < ATTENTION_QUERIES ? a->queries - first : ATTENTION_QUERIES;
+    int low = attention_start(a, first), end = attention_end(a, b, first + count - 1);
     size_t query = (size_t)b * (size_t)a->queries + (size_t)first, size = (size_t)a->head_size;
-    size_t group = (size_t)(h / (a->heads / a->kv_heads));
+    size_t group = (size_t)(h / (a->heads / a->kv_heads)), key = (size_t)b * (size_t)a->keys;
+    if (a->key_mask != NULL) {    /* at least one column stays */
+        while (end > low + 1 && a->key_mask[key + (size_t)end - 1] == 0)
+            end--;
+        while (low < end - 1 && a->key_mask[key + (size_t)low] == 0)
+            low++;
+    }
     return (struct query_block){
+        .b = b,
         .first = first,
         .count = count,
-        .visible = a->causal ? first + count : a->keys,
+        .low = low,
+        .visible = end - low,
         .row_numbers = (int)attention_row_numbers(a),
         .q = query * (size_t)a->q_stride + (size_t)h * size,
-        .kv = (size_t)b * (size_t)a->keys * (size_t)a->kv_stride + group * size,
+        .kv = (key + (size_t)low) * (size_t)a->kv_stride + group * size,
         .out = query * (size_t)a->out_stride + (size_t)h * size,
         .lse = ((size_t)b * (size_t)a->heads + (size_t)h) * (size_t)a->queries + (size_t)first,
     };
@@ -46,9 +109,50 @@ static int attention_last_block(const struct attention *a)
     return (a->queries - 1) / ATTENTION_QUERIES * ATTENTION_QUERIES;
 }
 
+/* Columns of a row before the first that its order hides; 0 for a query before whose window the block's keys end. */
 static inline size_t attention_row_visible(const struct attention *a, const struct query_block *block, int row)
 {
-    return (size_t)(a->causal ? block->first + row + 1 : block->visible);
+    int end = attention_end(a, block->b, block->first + row) - block->low;
+    return (size_t)(end < 0 ? 0 : end < block->visible ? end : block->visible);
+}
+
+/* Numbers of a line for the columns of a row. */
+static inline size_t attention_bias_start(const struct attention *a, const struct query_block *block, int row)
+{
+    return (size_t)(block->low - (block->first + row) + a->queries - 1);
+}
+
+/* True if query `row` of the block sees a key among its `visible` columns. */
+static bool attention_row_sees(const struct attention *a, const struct query_block *block, int row, size_t visible)
+{
+    int start = attention_start(a, block->first + row);
+    if (a->key_mask == NULL)
+        return true;
+    const unsigned char *mask = a->key_mask + (size_t)block->b * (size_t)a->keys + (size_t)block->low;
+    for (size_t j = (size_t)(start > block->low ? start - block->low : 0); j < visible; j++)
+        if (mask[j] != 0)
+            return true;
+    return false;
+}
+
+/* Adds the bias to a row of scores and sets those that a mask or the window hides to -Inf. */
+static void attention_row_mask(const struct attention *a, const struct query_block *block,
+                               const struct attention_lines *lines, int row, size_t visible, float *p)
+{
+    if (lines->bias != NULL) {
+        const float *bias = lines->bias + attention_bias_start(a, block, row);
+        for (size_t j = 0; j < visible; j += LANES)
+            vector_store(p + j, vector_load(p + j) + vector_load(bias + j));
+    }
+    if (lines->mask != NULL) {
+        const float *mask = lines->mask + block->low;
+        for (size_t j = 0; j < visible; j += LANES)
+            vector_store(p + j, vector_select(vector_load(mask + j) < vector_of(0), vector_of(-INFINITY),
+                                              vector_load(p + j)));
+    }
+    int hidden = attention_start(a, block->first + row) - block->low;
+    for (int j = 0; j < hidden && (size_t)j < visible; j++)
+        p[j] = -INFINITY;
 }
 
 /* out (count, visible) = alpha * left (count, D) right (visible, D)^T */
@@ -107,19 +211,33 @@ static float attention_row_largest(const float *p, size_t visible)
     return vector_largest(largest);
 }
 
+/* exp(p - shift) of a row whose query sees no key. */
+static void attention_row_clear(float *p, size_t total)
+{
+    for (size_t j = 0; j < total; j += LANES)
+        vector_store(p + j, vector_of(0));
+}
+
 static void query_block_forward(const struct attention *a, const struct attention_forward *f,
-                                    const struct query_block *block)
+                                const struct attention_lines *lines, const struct query_block *block)
 {
     float *scores = f->scratch, inverse[ATTENTION_QUERIES], *out = (float *)f->out + block->out;
     attention_scores(a, block, a->scale, (const float *)f->q + block->q, a->q_stride, (const float *)f->k + block->kv,
                      scores);
     for (int i = 0; i < block->count; i++) {
-        float *p = scores + (size_t)i * (size_t)block->row_numbers;
+        float *p = scores + (size_t)i * (size_t)block->row_numbers, *lse = (float *)f->lse + block->lse + i;
         size_t visible = attention_row_visible(a, block, i);
+        if (!attention_row_sees(a, block, i, visible)) {
+            attention_row_clear(p, (size_t)block->visible);
+            inverse[i] = 0;
+            *lse = -INFINITY;
+            continue;
+        }
+        attention_row_mask(a, block, lines, i, visible, p);
         float largest = attention_row_largest(p, visible);
         float sum = attention_exp_row(p, largest, visible, (size_t)block->visible);
         inverse[i] = 1.0f / sum;
-        ((float *)f->lse)[block->lse + (size_t)i] = largest + logf(sum);
+        *lse = largest + logf(sum);
     }
     attention_mix(a, block, 1, scores, (const float *)f->v + block->kv, out, a->out_stride);
     for (int i = 0; i < block->count; i++) {
@@ -131,12 +249,15 @@ static void query_block_forward(const struct attention *a, const struct attentio
 
 static void attention(const struct attention *a, const struct attention_forward *f)
 {
+    struct attention_lines lines = attention_lines_of(a, f->scratch, f->bias_table, NULL);
     for (int b = 0; b < a->batch; b++)
-        for (int h = 0; h < a->heads; h++)
+        for (int h = 0; h < a->heads; h++) {
+            attention_lines_fill(a, &lines, f->bias_table, b, h);
             for (int first = attention_last_block(a); first >= 0; first -= ATTENTION_QUERIES) {
                 struct query_block block = query_block_at(a, b, h, first);
-                query_block_forward(a, f, &block);
+                query_block_forward(a, f, &lines, &block);
             }
+        }
 }
 
 static float attention_dot(const float *a, const float *b, size_t n)
@@ -160,36 +281,76 @@ static void attention_score_gradient(const float *p, float *d, float expected, s
         vector_store(d + j, vector_of(0));
 }
 
+/* The probabilities of a block from its scores p, and the gradient of the scores from that of the probabilities d. */
+static void query_block_scores_backward(const struct attention *a, const struct attention_backward *g,
+                                        const struct attention_lines *lines, const struct query_block *block,
+                                        float *p, float *d)
+{
+    const float *out = (const float *)g->out + block->out, *d_out = (const float *)g->d_out + block->out;
+    for (int i = 0; i < block->count; i++, p += block->row_numbers, d += block->row_numbers) {
+        size_t at = (size_t)i * (size_t)a->out_stride, visible = attention_row_visible(a, block, i);
+        if (!attention_row_sees(a, block, i, visible)) {
+            attention_row_clear(p, (size_t)block->visible);
+            attention_row_clear(d, (size_t)block->visible);
+            continue;
+        }
+        float lse = ((const float *)g->lse)[block->lse + (size_t)i];
+        attention_row_mask(a, block, lines, i, visible, p);
+        attention_exp_row(p, lse, visible, (size_t)block->visible);
+        float expected = attention_dot(d_out + at, out + at, (size_t)a->head_size);
+        attention_score_gradient(p, d, expected, visible, (size_t)block->visible);
+        if (lines->d_bias != NULL)
+            add_into(lines->d_bias + attention_bias_start(a, block, i), d, visible);
+    }
+}
+
 /* d_v += p^T d_out; d_p = d_out v^T; d_s = p (d_p - d_out . out); d_q = scale d_s k; d_k += scale d_s^T q. */
 static void query_block_backward(const struct attention *a, const struct attention_backward *g,
-                                     const struct query_block *block, double beta)
+                                 const struct attention_lines *lines, const struct query_block *block, double beta)
 {
     float *p = g->scratch, *d = p + (size_t)ATTENTION_QUERIES * (size_t)block->row_numbers;
     const float *q = (const float *)g->q + block->q, *k = (const float *)g->k + block->kv;
-    const float *out = (const float *)g->out + block->out, *d_out = (const float *)g->d_out + block->out;
+    const float *d_out = (const float *)g->d_out + block->out;
     attention_scores(a, block, a->scale, q, a->q_stride, k, p);
     attention_scores(a, block, 1, d_out, a->out_stride, (const float *)g->v + block->kv, d);
-    for (int i = 0; i < block->count; i++) {
-        size_t row = (size_t)i * (size_t)block->row_numbers, at = (size_t)i * (size_t)a->out_stride;
-        size_t visible = attention_row_visible(a, block, i);
-        float lse = ((const float *)g->lse)[block->lse + (size_t)i];
-        attention_exp_row(p + row, lse, visible, (size_t)block->visible);
-        float expected = attention_dot(d_out + at, out + at, (size_t)a->head_size);
-        attention_score_gradient(p + row, d + row, expected, visible, (size_t)block->visible);
-    }
+    query_block_scores_backward(a, g, lines, block, p, d);
     attention_collect(a, block, 1, beta, p, d_out, a->out_stride, (float *)g->d_v + block->kv);
     attention_mix(a, block, a->scale, d, k, (float *)g->d_q + block->q, a->q_stride);
     attention_collect(a, block, a->scale, beta, d, q, a->q_stride, (float *)g->d_k + block->kv);
 }
 
+/* Keys that no block reaches get a gradient of 0. */
+static void attention_keys_zero(const struct attention *a, float *d)
+{
+    size_t bytes = (size_t)a->kv_heads * (size_t)a->head_size * sizeof(float);
+    for (size_t s = 0; s < (size_t)a->batch * (size_t)a->keys; s++)
+        memset(d + s * (size_t)a->kv_stride, 0, bytes);
+}
+
+static void attention_bias_collect(const struct attention *a, const struct attention_lines *lines,
+                                   float *d_bias_table, int h)
+{
+    for (int i = 0; lines->d_bias != NULL && i < a->queries + a->keys - 1; i++)
+        d_bias_table[(size_t)a->bias_buckets[i] * (size_t)a->heads + (size_t)h] += lines->d_bias[i];
+}
+
 static void attention_backward(const struct attention *a, const struct attention_backward *g)
 {
+    struct attention_lines lines = attention_lines_of(a, g->scratch, g->bias_table, g->d_bias_table);
     int group = a->heads / a->kv_heads;
+    bool is_zeroed = a->window > 0 || a->key_mask != NULL;
+    if (is_zeroed) {
+        attention_keys_zero(a, g->d_k);
+        attention_keys_zero(a, g->d_v);
+    }
     for (int b = 0; b < a->batch; b++)
-        for (int h = 0; h < a->heads; h++)
+        for (int h = 0; h < a->heads; h++) {
+            attention_lines_fill(a, &lines, g->bias_table, b, h);
             for (int first = attention_last_block(a); first >= 0; first -= ATTENTION_QUERIES) {
                 struct query_block block = query_block_at(a, b, h, first);
-                bool is_first_of_kv = first == attention_last_block(a) && h % group == 0;
-                query_block_backward(a, g, &block, is_first_of_kv ? 0 : 1);
+                bool writes = !is_zeroed && first == attention_last_block(a) && h % group == 0;
+                query_block_backward(a, g, &lines, &block, writes ? 0 : 1);
             }
+            attention_bias_collect(a, &lines, g->d_bias_table, h);
+        }
 }

@@ -79,6 +79,19 @@ static float norm_sum_row(const float *x, const float *branch, const float *bias
     return vector_sum(total) / (float)width;
 }
 
+/* Sum of (x - mean)^2 over a row. */
+static float norm_squares_row(const float *x, float mean, size_t width)
+{
+    floats squares = {0};
+    EACH_VECTOR(c, left, width) {
+        floats away = vector_load_part(x + c, left) - mean;
+        if (left < LANES)
+            away = vector_select(vector_first(left), away, vector_of(0));
+        squares += away * away;
+    }
+    return vector_sum(squares);
+}
+
 static void layer_norm(const struct norm *norm, const struct norm_forward *f)
 {
     size_t width = (size_t)norm->width;
@@ -88,25 +101,28 @@ static void layer_norm(const struct norm *norm, const struct norm_forward *f)
         const float *branch = f->branch != NULL ? (const float *)f->branch + i * width : NULL;
         float *sum = branch != NULL ? (float *)f->sum + i * width : NULL, *out = (float *)f->out + i * width;
         float mean = norm_sum_row(x, branch, f->branch_bias, sum, width);
+        if (norm->rms)
+            mean = 0;
         const float *from = branch != NULL ? sum : x;
-        floats squares = {0};
-        EACH_VECTOR(c, left, width) {
-            floats away = vector_load_part(from + c, left) - mean;
-            if (left < LANES)
-                away = vector_select(vector_first(left), away, vector_of(0));
-            squares += away * away;
-        }
-        float rstd = 1.0f / sqrtf(vector_sum(squares) / (float)width + (float)norm->epsilon);
+        float rstd = 1.0f / sqrtf(norm_squares_row(from, mean, width) / (float)width + (float)norm->epsilon);
         EACH_VECTOR(c, left, width) {
             floats n = (vector_load_part(from + c, left) - mean) * rstd;
-            vector_store_part(out + c, n * vector_load_part(gain + c, left) + vector_load_part(bias + c, left), left);
+            floats b = bias != NULL ? vector_load_part(bias + c, left) : vector_of(0);
+            vector_store_part(out + c, n * vector_load_part(gain + c, left) + b, left);
         }
         ((float *)f->statistics)[2 * i] = mean;
         ((float *)f->statistics)[2 * i + 1] = rstd;
     }
 }
 
-/* With n = (sum - mean) rstd and d = d_out gain: d_sum = rstd (d - mean(d) - n mean(d n)). */
+/* to += what */
+static inline void vector_add_part(float *to, floats what, size_t left)
+{
+    vector_store_part(to, vector_load_part(to, left) + what, left);
+}
+
+/* With n = (sum - mean) rstd and d = d_out gain: d_sum = rstd (d - mean(d) - n mean(d n)); without a mean the middle
+ * term is 0. */
 static void layer_norm_backward(const struct norm *norm, const struct norm_backward *b)
 {
     size_t width = (size_t)norm->width;
@@ -122,119 +138,34 @@ static void layer_norm_backward(const struct norm *norm, const struct norm_backw
             floats n = (vector_load_part(sum + c, left) - mean) * rstd;
             sum_d += d;
             sum_dn += d * n;    /* lanes beyond the row: d is 0 */
-            vector_store_part(d_gain + c, vector_load_part(d_gain + c, left) + up * n, left);
-            vector_store_part(d_bias + c, vector_load_part(d_bias + c, left) + up, left);
+            vector_add_part(d_gain + c, up * n, left);
+            if (d_bias != NULL)
+                vector_add_part(d_bias + c, up, left);
         }
-        float mean_d = vector_sum(sum_d) / (float)width, mean_dn = vector_sum(sum_dn) / (float)width;
+        float mean_d = norm->rms ? 0 : vector_sum(sum_d) / (float)width, mean_dn = vector_sum(sum_dn) / (float)width;
         EACH_VECTOR(c, left, width) {
             floats d = vector_load_part(d_out + c, left) * vector_load_part(gain + c, left);
             floats n = (vector_load_part(sum + c, left) - mean) * rstd;
-            floats step = rstd * (d - mean_d - n * mean_dn);
-            vector_store_part(d_sum + c, vector_load_part(d_sum + c, left) + step, left);
+            vector_add_part(d_sum + c, rstd * (d - mean_d - n * mean_dn), left);
         }
     }
 }
 
-/* A sigmoid g = 1 / (1 + e), e = e^-u, with u bounded so that e stays finite: g is 0 or 1 in float beyond. Slopes
- * use 1 - g = e g, which keeps its accuracy where g is nearly 1. */
-struct gate { floats g, e; };
-
-static inline struct gate gate_of(floats u)
+static void rotate(const struct rotation *r, const void *cosines, const void *sines, void *x)
 {
-    floats e = vector_exp(-vector_clamp(u, -87.0f, 87.0f));
-    return (struct gate){1.0f / (1.0f + e), e};
-}
-
-/* The tanh form of GELU is x sigmoid(u), u = 2 sqrt(2 / pi) (x + 0.044715 x^3); x is bounded to keep its cube finite.
- * */
-static inline floats gelu_argument(floats bounded)
-{
-    return 1.595769122f * bounded * (1.0f + 0.044715f * bounded * bounded);
-}
-
-static inline floats activation_value(enum activation activation, floats x)
-{
-    floats unused;
-    switch (activation) {
-    case ACTIVATION_GELU_TANH: return x * gate_of(gelu_argument(vector_clamp(x, -12.0f, 12.0f))).g;
-    case ACTIVATION_GELU_ERF: return x * vector_normal(x, &unused);
-    case ACTIVATION_SILU: return x * gate_of(x).g;
-    case ACTIVATION_RELU: return vector_select(x < vector_of(0), vector_of(0), x);
-    default: return x;
-    }
-}
-
-static inline floats gelu_tanh_slope(floats x)
-{
-    floats bounded = vector_clamp(x, -12.0f, 12.0f);
-    struct gate gate = gate_of(gelu_argument(bounded));
-    floats slope = 1.595769122f * (1.0f + 0.134145f * bounded * bounded);
-    return gate.g * (1.0f + bounded * slope * (gate.e * gate.g));
-}
-
-static inline floats gelu_erf_slope(floats x)
-{
-    floats density, below = vector_normal(x, &density);
-    return below + vector_clamp(x, -13.0f, 13.0f) * density;
-}
-
-static inline floats silu_slope(floats x)
-{
-    struct gate gate = gate_of(x);
-    return gate.g * (1.0f + x * (gate.e * gate.g));
-}
-
-static inline floats activation_slope(enum activation activation, floats x)
-{
-    switch (activation) {
-    case ACTIVATION_GELU_TANH: return gelu_tanh_slope(x);
-    case ACTIVATION_GELU_ERF: return gelu_erf_slope(x);
-    case ACTIVATION_SILU: return silu_slope(x);
-    case ACTIVATION_RELU: return vector_select(x > vector_of(0), vector_of(1), x * 0.0f);
-    default: return x;
-    }
-}
-
-/* `activation` is a constant at each call below, so that each loop holds one function. */
-static inline void activate_rows(enum activation activation, float *x, const float *bias, float *out, size_t rows,
-                                 size_t width)
-{
-    for (size_t i = 0; i < rows; i++, x += width, out += width)
-        EACH_VECTOR(c, left, width) {
-            floats value = vector_load_part(x + c, left);
-            if (bias != NULL) {
-                value += vector_load_part(bias + c, left);
-                vector_store_part(x + c, value, left);
+    size_t half = (size_t)r->head_size / 2, positions = (size_t)r->positions;
+    float sign = r->inverse ? -1.0f : 1.0f;
+    for (size_t i = 0; i < (size_t)r->batch * positions; i++) {
+        const float *cosine = (const float *)cosines + i % positions * half;
+        const float *sine = (const float *)sines + i % positions * half;
+        for (size_t h = 0; h < (size_t)r->heads; h++) {
+            float *low = (float *)x + i * (size_t)r->stride + h * 2 * half, *high = low + half;
+            EACH_VECTOR(d, left, half) {
+                floats a = vector_load_part(low + d, left), b = vector_load_part(high + d, left);
+                floats c = vector_load_part(cosine + d, left), s = sign * vector_load_part(sine + d, left);
+                vector_store_part(low + d, a * c - b * s, left);
+                vector_store_part(high + d, b * c + a * s, left);
             }
-            vector_store_part(out + c, activation_value(activation, value), left);
         }
-}
-
-static inline void activate_backward_all(enum activation activation, const float *x, float *d, size_t n)
-{
-    EACH_VECTOR(c, left, n) {
-        floats slope = activation_slope(activation, vector_load_part(x + c, left));
-        vector_store_part(d + c, vector_load_part(d + c, left) * slope, left);
     }
-}
-
-#define ACTIVATION_CASES(call) \
-    case ACTIVATION_GELU_TANH: call(ACTIVATION_GELU_TANH); break; \
-    case ACTIVATION_GELU_ERF: call(ACTIVATION_GELU_ERF); break; \
-    case ACTIVATION_RELU: call(ACTIVATION_RELU); break; \
-    case ACTIVATION_SILU: call(ACTIVATION_SILU); break; \
-    case ACTIVATION_COUNT: break;
-
-static void activate(enum activation activation, void *x, const void *bias, void *out, int rows, int width)
-{
-#define CALL(constant) activate_rows(constant, x, bias, out, (size_t)rows, (size_t)width)
-    switch (activation) { ACTIVATION_CASES(CALL) }
-#undef CALL
-}
-
-static void activate_backward(enum activation activation, const void *x, void *d, int rows, int width)
-{
-#define CALL(constant) activate_backward_all(constant, x, d, (size_t)rows * (size_t)width)
-    switch (activation) { ACTIVATION_CASES(CALL) }
-#undef CALL
 }

@@ -32,6 +32,8 @@ struct embedding {
 struct norm {
     int rows, width;                  /* N, C */
     double epsilon;
+    bool rms;                         /* no mean, no bias: out = x / sqrt(mean(x^2) + epsilon) * gain
+                                       * (Zhang & Sennrich, 2019: root mean square normalisation) */
 };
 
 /* sum = x + branch + branch_bias, out = (sum - mean) * rstd * gain + bias (Ba et al., 2016: layer normalisation; the
@@ -40,9 +42,9 @@ struct norm {
 struct norm_forward {
     const void *x, *branch;           /* (N, C) */
     const void *branch_bias;          /* (C), NULL: none */
-    const void *gain, *bias;          /* (C) */
+    const void *gain, *bias;          /* (C); bias NULL: none */
     void *sum, *out;                  /* (N, C) */
-    void *statistics;                 /* (N, 2): mean, 1 / standard deviation */
+    void *statistics;                 /* (N, 2): mean (0 if rms), 1 / standard deviation (root mean square) */
 };
 
 struct norm_backward {
@@ -51,21 +53,33 @@ struct norm_backward {
     const void *gain;                 /* (C) */
     const void *d_out;                /* (N, C) */
     void *d_sum;                      /* (N, C), += */
-    void *d_gain, *d_bias;            /* (C), += */
+    void *d_gain, *d_bias;            /* (C), +=; d_bias NULL: none */
 };
 
 /* Softmax attention (Vaswani et al., 2017). Number d of head h of position t of batch row b lies at
- * ((b * T + t) * stride + h * D + d); query head h reads kv head h / (H / G). Causal: query t sees keys 0..t. */
+ * ((b * T + t) * stride + h * D + d); query head h reads kv head h / (H / G). Query t sees key s if all of these hold:
+ *   causal false, or s <= t, or prefix not NULL and s < prefix[b] (a bidirectional prefix)
+ *   window 0, or t - s < window (sliding window; only with causal)
+ *   key_mask NULL, or key_mask[b * keys + s] != 0 (padding)
+ * A query that sees no key has out = 0, lse = -Inf, and sends no gradient. bias_table (buckets, H) not NULL: the scaled
+ * score of (t, s) gets bias_table[bias_buckets[s - t + queries - 1] * H + h] added (T5's relative position bias, Raffel
+ * et al., 2020). */
 struct attention {
     int batch, heads, kv_heads, head_size;
     int queries, keys;                /* positions of each; equal when causal */
     bool causal;
     double scale;                     /* of q . k */
     int q_stride, kv_stride, out_stride;
+    int window;                       /* 0: none */
+    const int32_t *prefix;            /* (B) host memory; NULL: none */
+    const unsigned char *key_mask;    /* (B, keys) host memory; NULL: all are there */
+    const int32_t *bias_buckets;      /* (queries + keys - 1) host memory */
+    int buckets;
 };
 
 struct attention_forward {
     const void *q, *k, *v;
+    const void *bias_table;           /* (buckets, H); NULL: none */
     void *out;
     void *lse;                        /* (B, H, queries): ln of the sum of exp(scale q . k), for the backward pass */
     void *scratch;                    /* attention_scratch numbers */
@@ -74,8 +88,16 @@ struct attention_forward {
 /* Gradients have the strides of what they are gradients of. Probabilities are computed again from lse. */
 struct attention_backward {
     const void *q, *k, *v, *out, *lse, *d_out;
+    const void *bias_table;           /* as forward */
     void *d_q, *d_k, *d_v;            /* = */
+    void *d_bias_table;               /* (buckets, H), +=; NULL: not wanted */
     void *scratch;
+};
+
+/* Rotary positions (Su et al., 2021) in the layout of Hugging Face's llama: number d of a head turns with d + D / 2. */
+struct rotation {
+    int batch, positions, heads, head_size, stride;   /* x as attention's q or k */
+    bool inverse;                                      /* the backward pass: rotates by the negative angle */
 };
 
 struct kernel_ops {
@@ -98,6 +120,17 @@ struct kernel_ops {
     /* x (N, C) += bias (C) (NULL: none), out = f(x); out may be x. Backward: d (N, C) = d * f'(x), x with its bias. */
     void (*activate)(enum activation activation, void *x, const void *bias, void *out, int rows, int width);
     void (*activate_backward)(enum activation activation, const void *x, void *d, int rows, int width);
+
+    /* Gated MLP (Shazeer, 2020): out (N, F) = f(gate) * up. Backward: d_gate, d_up (=) from d_out. Rows of gate, up and
+     * their gradients are `stride` numbers apart, those of out and d_out `width`. Where stride is width, out may be
+     * gate or up, d_out may be d_gate or d_up. */
+    void (*gate)(enum activation activation, const void *gate, const void *up, void *out, int rows, int width,
+                 int stride);
+    void (*gate_backward)(enum activation activation, const void *gate, const void *up, const void *d_out, void *d_gate,
+                          void *d_up, int rows, int width, int stride);
+
+    /* In place; cosines and sines (T, D / 2). */
+    void (*rotate)(const struct rotation *rotation, const void *cosines, const void *sines, void *x);
 
     void (*attention)(const struct attention *attention, const struct attention_forward *buffers);
     void (*attention_backward)(const struct attention *attention, const struct attention_backward *buffers);

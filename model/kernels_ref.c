@@ -11,38 +11,6 @@
 /* Numbers as they are stored. */
 typedef LAG_REAL real;
 
-static double activation_value(enum activation activation, double x)
-{
-    switch (activation) {
-    case ACTIVATION_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case ACTIVATION_GELU_ERF: return 0.5 * x * (1 + erf(x / sqrt(2)));
-    case ACTIVATION_RELU: return x > 0 || isnan(x) ? x : 0;
-    case ACTIVATION_SILU: return x / (1 + exp(-x));
-    case ACTIVATION_COUNT: break;
-    }
-    return NAN;
-}
-
-static double activation_slope(enum activation activation, double x)
-{
-    switch (activation) {
-    case ACTIVATION_GELU_TANH: {
-        double slope_inner = sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
-        double t = tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
-        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope_inner;
-    }
-    case ACTIVATION_GELU_ERF:
-        return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
-    case ACTIVATION_RELU: return isnan(x) ? x : x > 0;
-    case ACTIVATION_SILU: {
-        double s = 1 / (1 + exp(-x));
-        return s * (1 + x * (1 - s));
-    }
-    case ACTIVATION_COUNT: break;
-    }
-    return NAN;
-}
-
 static void zero(void *x, size_t n)
 {
     memset(x, 0, n * sizeof(real));
@@ -142,6 +110,19 @@ static void bias_backward(const void *d_x_, void *d_bias_, int rows, int width)
     }
 }
 
+/* Mean (0 for the root mean square norm) and 1 / standard deviation of a row. */
+static void norm_statistics(const struct norm *norm, const real *x, double *mean, double *rstd)
+{
+    size_t width = (size_t)norm->width;
+    double sum = 0, variance = 0;
+    for (size_t c = 0; c < width && !norm->rms; c++)
+        sum += x[c];
+    *mean = sum / (double)width;
+    for (size_t c = 0; c < width; c++)
+        variance += (x[c] - *mean) * (x[c] - *mean);
+    *rstd = 1 / sqrt(variance / (double)width + norm->epsilon);
+}
+
 static void layer_norm(const struct norm *norm, const struct norm_forward *f)
 {
     size_t width = (size_t)norm->width;
@@ -149,27 +130,23 @@ static void layer_norm(const struct norm *norm, const struct norm_forward *f)
     for (size_t i = 0; i < (size_t)norm->rows; i++) {
         const real *x = (const real *)f->x + i * width, *branch = f->branch;
         real *out = (real *)f->out + i * width, *statistics = (real *)f->statistics + 2 * i;
+        double mean, rstd;
         if (branch != NULL) {
             real *sum = (real *)f->sum + i * width;
             for (size_t c = 0; c < width; c++)
                 sum[c] = x[c] + branch[i * width + c] + (branch_bias != NULL ? branch_bias[c] : 0);
             x = sum;
         }
-        double mean = 0, variance = 0;
+        norm_statistics(norm, x, &mean, &rstd);
         for (size_t c = 0; c < width; c++)
-            mean += x[c];
-        mean /= (double)width;
-        for (size_t c = 0; c < width; c++)
-            variance += (x[c] - mean) * (x[c] - mean);
-        double rstd = 1 / sqrt(variance / (double)width + norm->epsilon);
-        for (size_t c = 0; c < width; c++)
-            out[c] = (real)((x[c] - mean) * rstd * gain[c] + bias[c]);
+            out[c] = (real)((x[c] - mean) * rstd * gain[c] + (bias != NULL ? bias[c] : 0));
         statistics[0] = (real)mean;
         statistics[1] = (real)rstd;
     }
 }
 
-/* With n = (sum - mean) rstd and d = d_out gain: d_sum = rstd (d - mean(d) - n mean(d n)). */
+/* With n = (sum - mean) rstd and d = d_out gain: d_sum = rstd (d - mean(d) - n mean(d n)); without a mean the middle
+ * term is 0. */
 static void layer_norm_backward(const struct norm *norm, const struct norm_backward *b)
 {
     size_t width = (size_t)norm->width;
@@ -182,38 +159,37 @@ static void layer_norm_backward(const struct norm *norm, const struct norm_backw
         double mean_d = 0, mean_dn = 0;
         for (size_t c = 0; c < width; c++) {
             double n = (sum[c] - mean) * rstd, d = (double)d_out[c] * gain[c];
-            mean_d += d / (double)width;
+            mean_d += norm->rms ? 0 : d / (double)width;
             mean_dn += d * n / (double)width;
         }
         for (size_t c = 0; c < width; c++) {
             double n = (sum[c] - mean) * rstd, d = (double)d_out[c] * gain[c];
             d_sum[c] = (real)(d_sum[c] + rstd * (d - mean_d - n * mean_dn));
             d_gain[c] = (real)(d_gain[c] + d_out[c] * n);
-            d_bias[c] += d_out[c];
+            if (d_bias != NULL)
+                d_bias[c] += d_out[c];
         }
     }
 }
 
-static void activate(enum activation activation, void *x_, const void *bias_, void *out_, int rows, int width)
+static void rotate(const struct rotation *r, const void *cosines_, const void *sines_, void *x_)
 {
-    real *x = x_, *out = out_;
-    const real *bias = bias_;
-    for (size_t i = 0; i < (size_t)rows; i++)
-        for (size_t c = 0; c < (size_t)width; c++) {
-            size_t at = i * (size_t)width + c;
-            if (bias != NULL)
-                x[at] += bias[c];
-            out[at] = (real)activation_value(activation, x[at]);
+    const real *cosines = cosines_, *sines = sines_;
+    size_t half = (size_t)r->head_size / 2;
+    for (size_t i = 0; i < (size_t)r->batch * (size_t)r->positions; i++)
+        for (size_t h = 0; h < (size_t)r->heads; h++) {
+            real *x = (real *)x_ + i * (size_t)r->stride + h * 2 * half;
+            for (size_t d = 0; d < half; d++) {
+                size_t at = i % (size_t)r->positions * half + d;
+                double cosine = cosines[at], sine = r->inverse ? -sines[at] : sines[at];
+                double low = x[d], high = x[d + half];
+                x[d] = (real)(low * cosine - high * sine);
+                x[d + half] = (real)(high * cosine + low * sine);
+            }
         }
 }
 
-static void activate_backward(enum activation activation, const void *x_, void *d_, int rows, int width)
-{
-    const real *x = x_;
-    real *d = d_;
-    for (size_t i = 0; i < (size_t)rows * (size_t)width; i++)
-        d[i] = (real)(d[i] * activation_slope(activation, x[i]));
-}
+#include "model/kernels_ref_activation.h"
 
 /* ln of the sum of exp(x), shifted by the maximum. */
 static double log_sum_exp(const real *x, size_t n)
@@ -248,6 +224,8 @@ static void cross_entropy_gradient(void *logits, const int32_t *targets, int row
 }
 
 #include "model/kernels_ref_attention.h"
+#include "model/kernels_ref_tangent.h"
+#include "model/kernels_ref_attention_tangent.h"
 
 static const struct kernel_ops ops = {
     .product = product,
@@ -259,11 +237,26 @@ static const struct kernel_ops ops = {
     .layer_norm_backward = layer_norm_backward,
     .activate = activate,
     .activate_backward = activate_backward,
+    .gate = gate,
+    .gate_backward = gate_backward,
+    .rotate = rotate,
     .attention = attention,
     .attention_backward = attention_backward,
     .attention_scratch = attention_scratch,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
+};
+
+static const struct kernel_tangents tangents = {
+    .layer_norm = layer_norm_tangent,
+    .layer_norm_backward = layer_norm_backward_tangent,
+    .activate = activate_tangent,
+    .activate_backward = activate_backward_tangent,
+    .gate = gate_tangent,
+    .gate_backward = gate_backward_tangent,
+    .attention = attention_tangent,
+    .attention_backward = attention_backward_tangent,
+    .cross_entropy_gradient = cross_entropy_gradient_tangent,
 };
 
 const struct kernels KERNELS_IN(kernels_ref, LAG_FORM) = {
@@ -278,4 +271,5 @@ const struct kernels KERNELS_IN(kernels_ref, LAG_FORM) = {
     .sum_squares = sum_squares,
     .adamw = adamw,
     .ops = &ops,
+    .tangents = &tangents,
 };

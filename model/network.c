@@ -8,13 +8,18 @@
 #include "model/network_family.h"
 
 /* One row per family. */
-static const struct network_family *const families[] = {&network_gpt2};
+static const struct network_family *const families[] = {
+    &network_gpt2, &network_llama, &network_mistral, &network_qwen2, &network_t5, &network_bert,
+};
 
 struct network {
     const struct kernels *kernels;
     const struct network_family *family;
     struct network_sizes sizes;
     struct head_block head;
+    bool decoder;                  /* an encoder-decoder: batches have a decoder's side */
+    size_t slab;                   /* numbers of the weights */
+    size_t half;                   /* bytes from a buffer to its tangent's */
     void *state;                   /* the family's blocks */
     void *memory;                  /* backend memory that every buffer lies in */
 };
@@ -27,35 +32,60 @@ static const struct network_family *network_family_of(enum family family)
     return NULL;
 }
 
+static struct network_sizes sizes_resolved(const struct shape *shape, const struct network_sizes *sizes)
+{
+    struct network_sizes resolved = *sizes;
+    if (shape->decoder_layers == 0 || sizes->decoder_context == 0)
+        resolved.decoder_context = sizes->context;
+    return resolved;
+}
+
 /* Everything that lies in backend memory. */
 static void plan_buffers(const struct network_family *family, void *state, struct head_block *head,
                          const struct shape *shape, const struct network_sizes *sizes, struct carve *carve)
 {
-    head->chunk = head_block_chunk(shape->vocabulary, (size_t)sizes->rows * (size_t)sizes->context);
+    head->chunk = head_block_chunk(shape->vocabulary, (size_t)sizes->rows * (size_t)sizes->decoder_context);
     head->logits = carve_numbers(carve, (size_t)head->chunk, (size_t)shape->vocabulary);
     family->plan(state, shape, sizes, carve);
 }
 
+/* Twice with tangents: half for values, half for their tangents. */
+static size_t memory_bytes(const struct network_sizes *sizes, struct carve *carve)
+{
+    size_t bytes = carve->bytes;
+    if (sizes->tangents && __builtin_mul_overflow(carve->bytes, 2, &bytes))
+        carve->overflow = true;
+    return bytes;
+}
+
 static bool sizes_fit(const struct network_sizes *sizes)
 {
-    return sizes->rows > 0 && sizes->context > 0 && sizes->rows <= INT_MAX / sizes->context;
+    return sizes->rows > 0 && sizes->context > 0 && sizes->decoder_context > 0 &&
+           sizes->rows <= INT_MAX / sizes->context && sizes->rows <= INT_MAX / sizes->decoder_context;
+}
+
+size_t network_sizes_bytes(const struct kernels *kernels, const struct shape *shape, const struct network_sizes *wanted)
+{
+    const struct network_sizes resolved = sizes_resolved(shape, wanted), *sizes = &resolved;
+    const struct network_family *family = network_family_of(shape->family);
+    struct carve carve = {.kernels = kernels};
+    struct head_block head;
+    if (family == NULL || !sizes_fit(sizes))
+        return 0;
+    size_t host = sizeof(struct network), state = family->state_bytes(shape);
+    plan_buffers(family, NULL, &head, shape, sizes, &carve);
+    size_t memory = memory_bytes(sizes, &carve);
+    host += (size_t)head.chunk * sizeof(double);
+    if (carve.overflow || state == 0 || __builtin_add_overflow(host, state, &host) ||
+        __builtin_add_overflow(host, memory, &host))
+        return 0;
+    return host;
 }
 
 size_t network_bytes(const struct kernels *kernels, const struct shape *shape, int rows, int context, bool gradients)
 {
-    const struct network_family *family = network_family_of(shape->family);
-    struct network_sizes sizes = {rows, context, gradients};
-    struct carve carve = {.kernels = kernels};
-    struct head_block head;
-    if (family == NULL || !sizes_fit(&sizes))
-        return 0;
-    size_t host = sizeof(struct network), state = family->state_bytes(shape);
-    plan_buffers(family, NULL, &head, shape, &sizes, &carve);
-    host += (size_t)head.chunk * sizeof(double);
-    if (carve.overflow || state == 0 || __builtin_add_overflow(host, state, &host) ||
-        __builtin_add_overflow(host, carve.bytes, &host))
-        return 0;
-    return host;
+    struct network_sizes sizes = {.rows = rows, .context = context, .gradients = gradients};
+    return network_sizes_bytes(kernels, shape, &sizes);
 }
 
 static int network_check(const struct tensor_table *table, const struct network_sizes *sizes, struct error *error)
@@ -64,10 +94,11 @@ static int network_check(const struct tensor_table *table, const struct network_
         return error_set(error, ERROR_INVALID,
                          "a batch of %d rows of %d tokens can not be computed; use a smaller batch", sizes->rows,
                          sizes->context);
-    if (sizes->context > table->shape.context)
+    int longest = sizes->context > sizes->decoder_context ? sizes->context : sizes->decoder_context;
+    if (longest > table->shape.context)
         return error_set(error, ERROR_INVALID,
-                         "%d tokens a row are more than the model's %d positions; use a context of at most %d",
-                         sizes->context, table->shape.context, table->shape.context);
+                         "%d tokens a row are more than the model's %d positions; use a context of at most %d", longest,
+                         table->shape.context, table->shape.context);
     if (network_family_of(table->shape.family) == NULL)
         return error_set(error, ERROR_NOT_YET, "models of type %s can not be computed yet; use gpt2",
                          family_name(table->shape.family));
@@ -78,27 +109,28 @@ static int network_allocate(struct network *network, const struct shape *shape, 
 {
     struct carve carve = {.kernels = network->kernels};
     plan_buffers(network->family, NULL, &network->head, shape, &network->sizes, &carve);
-    size_t state = network->family->state_bytes(shape);
+    size_t state = network->family->state_bytes(shape), memory = memory_bytes(&network->sizes, &carve);
+    network->half = carve.bytes;
     if (!carve.overflow && state > 0) {
         network->state = memory_new(state);
         network->head.losses = memory_array((size_t)network->head.chunk, sizeof(double));
-        network->memory = network->kernels->alloc(carve.bytes);
+        network->memory = network->kernels->alloc(memory);
     }
     if (network->state == NULL || network->head.losses == NULL || network->memory == NULL)
         return error_set(error, ERROR_NO_MEMORY,
                          "no memory for a network of %zu bytes; use a smaller batch or context, or more memory",
-                         carve.bytes);
+                         memory);
     carve = (struct carve){.kernels = network->kernels, .memory = network->memory};
     plan_buffers(network->family, network->state, &network->head, shape, &network->sizes, &carve);
     return 0;
 }
 
-int network_new(struct network **network, const struct kernels *kernels, const struct tensor_table *table, int rows,
-                int context, bool gradients, struct error *error)
+int network_new_sized(struct network **network, const struct kernels *kernels, const struct tensor_table *table,
+                      const struct network_sizes *wanted, struct error *error)
 {
-    struct network_sizes sizes = {rows, context, gradients};
+    const struct network_sizes resolved = sizes_resolved(&table->shape, wanted), *sizes = &resolved;
     *network = NULL;
-    int code = network_check(table, &sizes, error);
+    int code = network_check(table, sizes, error);
     if (code != 0)
         return code;
     struct network *new = memory_new(sizeof *new);
@@ -106,7 +138,9 @@ int network_new(struct network **network, const struct kernels *kernels, const s
         return error_set(error, ERROR_NO_MEMORY, "no memory for a network; use more memory");
     new->kernels = kernels;
     new->family = network_family_of(table->shape.family);
-    new->sizes = sizes;
+    new->sizes = *sizes;
+    new->slab = table->slab;
+    new->decoder = table->shape.decoder_layers > 0;
     code = network_allocate(new, &table->shape, error);
     if (code != 0) {
         network_free(new);
@@ -116,6 +150,13 @@ int network_new(struct network **network, const struct kernels *kernels, const s
     head_block_bind(&new->head, table);
     *network = new;
     return 0;
+}
+
+int network_new(struct network **network, const struct kernels *kernels, const struct tensor_table *table, int rows,
+                int context, bool gradients, struct error *error)
+{
+    struct network_sizes sizes = {.rows = rows, .context = context, .gradients = gradients};
+    return network_new_sized(network, kernels, table, &sizes, error);
 }
 
 void network_free(struct network *network)
@@ -133,6 +174,8 @@ static struct pass pass_of(const struct network *network, const void *weights, c
 {
     CHECK(batch->rows > 0 && batch->rows <= network->sizes.rows);
     CHECK(batch->context > 0 && batch->context <= network->sizes.context);
+    CHECK(batch->decoder_context >= 0 && batch->decoder_context <= network->sizes.decoder_context);
+    CHECK(batch->decoder_context > 0 || !network->decoder);
     return (struct pass){
         .kernels = network->kernels, .batch = batch, .positions = batch->rows * batch->context, .weights = weights,
     };
@@ -142,25 +185,50 @@ void network_loss(struct network *network, const void *weights, const struct bat
                   int *row_counts)
 {
     struct pass pass = pass_of(network, weights, batch);
+    struct batch side = batch_predicting(batch);
+    struct pass head = pass_over(&pass, &side);
     const void *hidden = network->family->forward(network->state, &pass);
-    head_block_loss(&pass, &network->head, hidden, row_losses, row_counts);
+    head_block_loss(&head, &network->head, hidden, row_losses, row_counts);
+}
+
+/* Forward and back; returns the sum of losses. */
+static double forward_and_back(struct network *network, const struct pass *pass, double scale)
+{
+    CHECK(network->sizes.gradients);
+    const void *hidden = network->family->forward(network->state, pass);
+    struct batch side = batch_predicting(pass->batch);
+    struct pass head = pass_over(pass, &side);
+    double loss = head_block_gradient(&head, &network->head, hidden, scale,
+                                      network->family->hidden_gradient(network->state));
+    network->family->backward(network->state, pass);
+    return loss;
 }
 
 double network_gradient(struct network *network, const void *weights, const struct batch *batch, double scale,
                         void *gradients)
 {
     struct pass pass = pass_of(network, weights, batch);
-    CHECK(network->sizes.gradients);
     pass.gradients = gradients;
-    const void *hidden = network->family->forward(network->state, &pass);
-    double loss = head_block_gradient(&pass, &network->head, hidden, scale,
-                                      network->family->hidden_gradient(network->state));
-    network->family->backward(network->state, &pass);
-    return loss;
+    return forward_and_back(network, &pass, scale);
+}
+
+double network_hessian_product(struct network *network, const void *weights, const void *direction,
+                               const struct batch *batch, double scale, void *product)
+{
+    struct pass pass = pass_of(network, weights, batch);
+    CHECK(network->sizes.tangents);
+    pass.gradients = product;
+    pass.direction = direction;
+    pass.slab_bytes = network->slab * network->kernels->element;
+    pass.twin_bytes = network->half;
+    return forward_and_back(network, &pass, scale);
 }
 
 void network_logits(struct network *network, const void *weights, const struct batch *batch, void *logits)
 {
     struct pass pass = pass_of(network, weights, batch);
-    head_block_logits(&pass, &network->head, network->family->forward(network->state, &pass), logits);
+    struct batch side = batch_predicting(batch);
+    struct pass head = pass_over(&pass, &side);
+    const void *hidden = network->family->forward(network->state, &pass);
+    head_block_logits(&head, &network->head, hidden, logits);
 }

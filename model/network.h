@@ -19,20 +19,40 @@
 
 enum { TARGET_IGNORED = -1 };
 
+/* What a model reads and predicts. Zero and NULL where a family or objective has no use for a field. */
 struct batch {
-    int rows, context;         /* B, T: at most the network's */
-    const int32_t *inputs;     /* (B, T) */
-    const int32_t *targets;    /* (B, T), TARGET_IGNORED where nothing is predicted */
+    int rows, context;                     /* B, T: at most the network's, as is decoder_context */
+    const int32_t *inputs;                 /* (B, T) */
+    const int32_t *targets;                /* (B, T), encoder-decoder: (B, T2); TARGET_IGNORED: nothing is predicted */
+    const unsigned char *mask;             /* (B, T) 0: padding that nothing may attend to; NULL: none */
+    const int32_t *types;                  /* (B, T) token types (bert); NULL: all 0 */
+    const int32_t *prefix;                 /* (B) length of a bidirectional prefix (decoder-only models); NULL: none */
+    int decoder_context;                   /* T2 (encoder-decoder) */
+    const int32_t *decoder_inputs;         /* (B, T2) */
+    const unsigned char *decoder_mask;     /* (B, T2); NULL: none */
 };
 
 struct network;
 
+/* The largest batch a network takes and what it can do with it. */
+struct network_sizes {
+    int rows, context;
+    bool gradients;                        /* buffers are kept for a backward pass */
+    bool tangents;                         /* with gradients: each buffer has a second half, for Hessian products */
+    bool recompute;                        /* with gradients: of a block only its input is kept; the backward pass
+                                            * computes the rest again (Chen et al., 2016), to the same bits */
+    int decoder_context;                   /* of an encoder-decoder's other side; 0: as context */
+};
+
 /* Bytes a network of these sizes allocates; with gradients: room for the backward pass. 0 on overflow. */
 size_t network_bytes(const struct kernels *kernels, const struct shape *shape, int rows, int context, bool gradients);
+size_t network_sizes_bytes(const struct kernels *kernels, const struct shape *shape, const struct network_sizes *sizes);
 /* `table` must outlive the network. ERROR_NO_MEMORY, ERROR_INVALID (context beyond the shape's). Free with
  * network_free. */
 int network_new(struct network **network, const struct kernels *kernels, const struct tensor_table *table, int rows,
                 int context, bool gradients, struct error *error);
+int network_new_sized(struct network **network, const struct kernels *kernels, const struct tensor_table *table,
+                      const struct network_sizes *sizes, struct error *error);
 void network_free(struct network *network);
 
 /* row_losses[b] = sum over predicted positions of row b of -ln p(target); row_counts[b] = how many (either may be
@@ -43,6 +63,11 @@ void network_loss(struct network *network, const void *weights, const struct bat
  * before the first micro-batch. */
 double network_gradient(struct network *network, const void *weights, const struct batch *batch, double scale,
                         void *gradients);
+/* product += scale * H direction, H the Hessian of the sum of losses at the weights: the tangent of network_gradient
+ * (Pearlmutter, 1994), exact up to rounding, about three times its work. direction, product: slabs as weights and
+ * gradients. Returns the sum of losses. Contract: the network was made with tangents. */
+double network_hessian_product(struct network *network, const void *weights, const void *direction,
+                               const struct batch *batch, double scale, void *product);
 /* logits: (B, T, V) in the kernel body's element. For `lag logits`, the preservation check and tests. */
 void network_logits(struct network *network, const void *weights, const struct batch *batch, void *logits);
 

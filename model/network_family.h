@@ -5,12 +5,6 @@
 
 #include "model/block.h"
 
-/* The largest batch a network takes, and whether buffers are kept for a backward pass. */
-struct network_sizes {
-    int rows, context;
-    bool gradients;
-};
-
 struct network_family {
     enum family family;
     /* Bytes of the state; 0 on overflow. */
@@ -26,6 +20,7 @@ struct network_family {
     void (*backward)(const void *state, const struct pass *pass);
 };
 
-extern const struct network_family network_gpt2;
+extern const struct network_family network_gpt2, network_llama, network_mistral, network_qwen2, network_t5,
+    network_bert;
 
 #endif

@@ -20,6 +20,7 @@ struct gpt2 {
     void *d_stream, *d_narrow;     /* (N, C) */
     void *d_wide;                  /* (N, max(FF, 3 C)) */
     int layers;
+    bool recompute;                /* blocks share all buffers but norm1.sum */
     struct gpt2_block blocks[];
 };
 
@@ -37,22 +38,13 @@ static size_t joined_width(const struct shape *shape)
     return ((size_t)shape->heads + 2 * (size_t)shape->kv_heads) * (size_t)shape->head_size;
 }
 
-static void plan_norm(struct norm_block *norm, size_t positions, size_t width, struct carve *carve)
-{
-    norm->sum = carve_numbers(carve, positions, width);
-    norm->out = carve_numbers(carve, positions, width);
-    norm->statistics = carve_numbers(carve, positions, 2);
-}
-
 /* Everything the backward pass of one layer needs. */
 static void plan_block_kept(struct gpt2_block *block, const struct shape *shape, size_t positions, struct carve *carve)
 {
     size_t ff = (size_t)shape->ff;
-    plan_norm(&block->norm1, positions, (size_t)shape->width, carve);
-    plan_norm(&block->norm2, positions, (size_t)shape->width, carve);
-    block->attention.joined = carve_numbers(carve, positions, joined_width(shape));
-    block->attention.attended = carve_numbers(carve, positions, (size_t)shape->heads * (size_t)shape->head_size);
-    block->attention.lse = carve_numbers(carve, positions, (size_t)shape->heads);
+    norm_block_plan(&block->norm1, positions, (size_t)shape->width, carve);
+    norm_block_plan(&block->norm2, positions, (size_t)shape->width, carve);
+    attention_block_plan(&block->attention, positions, carve);
     block->mlp.hidden = carve_numbers(carve, positions, ff);
     block->mlp.activated = carve_numbers(carve, positions, ff);
 }
@@ -61,11 +53,9 @@ static void plan_block_kept(struct gpt2_block *block, const struct shape *shape,
 static void plan_block_shared(struct gpt2_block *block, const struct shape *shape, size_t positions,
                               struct carve *carve)
 {
-    plan_norm(&block->norm1, positions, (size_t)shape->width, carve);
+    norm_block_plan(&block->norm1, positions, (size_t)shape->width, carve);
     block->norm2 = block->norm1;
-    block->attention.joined = carve_numbers(carve, positions, joined_width(shape));
-    block->attention.attended = carve_numbers(carve, positions, (size_t)shape->heads * (size_t)shape->head_size);
-    block->attention.lse = carve_numbers(carve, positions, (size_t)shape->heads);
+    attention_block_plan(&block->attention, positions, carve);
     block->mlp.hidden = carve_numbers(carve, positions, (size_t)shape->ff);
     block->mlp.activated = block->mlp.hidden;
 }
@@ -91,14 +81,19 @@ static void gpt2_plan(void *state, const struct shape *shape, const struct netwo
     if (!sizes->gradients)
         plan_block_shared(&first, shape, positions, carve);
     gpt2->final = first.norm1;
+    gpt2->recompute = sizes->gradients && sizes->recompute;
+    if (gpt2->recompute)
+        plan_block_kept(&first, shape, positions, carve);
     if (sizes->gradients) {
         plan_backward(gpt2, shape, positions, carve);
-        plan_norm(&gpt2->final, positions, width, carve);
+        norm_block_plan(&gpt2->final, positions, width, carve);
     }
     for (int layer = 0; layer < shape->layers && !carve->overflow; layer++) {
         struct gpt2_block block = first;
-        if (sizes->gradients)
+        if (sizes->gradients && !gpt2->recompute)
             plan_block_kept(&block, shape, positions, carve);
+        if (gpt2->recompute && layer > 0)
+            block.norm1.sum = carve_numbers(carve, positions, width);
         if (state != NULL)
             gpt2->blocks[layer] = block;
     }
@@ -125,6 +120,16 @@ static struct embedding gpt2_embedding(const struct gpt2 *gpt2, const struct pas
     return (struct embedding){pass->batch->rows, pass->batch->context, gpt2->final.width};
 }
 
+/* From the stream and the branch before the block to the block's last branch; out NULL: that one is not wanted. */
+static void block_forward(const struct gpt2 *gpt2, const struct pass *pass, const struct gpt2_block *block,
+                          const void *stream, const void *branch, const struct linear *branch_maker, void *out)
+{
+    norm_block_forward(pass, &block->norm1, stream, branch, branch_maker);
+    attention_block_forward(pass, &block->attention, block->norm1.out, gpt2->branch);
+    norm_block_forward(pass, &block->norm2, block->norm1.sum, gpt2->branch, &block->attention.out);
+    mlp_block_forward(pass, &block->mlp, block->norm2.out, out);
+}
+
 /* Each branch waits in gpt2->branch, without its bias, for the next norm to add both to the stream. */
 static const void *gpt2_forward(const void *state, const struct pass *pass)
 {
@@ -132,14 +137,11 @@ static const void *gpt2_forward(const void *state, const struct pass *pass)
     struct embedding embedding = gpt2_embedding(gpt2, pass);
     const void *stream = gpt2->blocks[0].norm1.sum, *branch = NULL;
     const struct linear *branch_maker = NULL;
-    pass->kernels->ops->embed(&embedding, pass->batch->inputs, pass_weight(pass, gpt2->tokens),
-                              pass_weight(pass, gpt2->positions), gpt2->blocks[0].norm1.sum);
+    pass_embed(pass, &embedding, pass->batch->inputs, pass_weight(pass, gpt2->tokens),
+               pass_weight(pass, gpt2->positions), gpt2->blocks[0].norm1.sum);
     for (int layer = 0; layer < gpt2->layers; layer++) {
         const struct gpt2_block *block = &gpt2->blocks[layer];
-        norm_block_forward(pass, &block->norm1, stream, branch, branch_maker);
-        attention_block_forward(pass, &block->attention, block->norm1.out, gpt2->branch);
-        norm_block_forward(pass, &block->norm2, block->norm1.sum, gpt2->branch, &block->attention.out);
-        mlp_block_forward(pass, &block->mlp, block->norm2.out, gpt2->branch);
+        block_forward(gpt2, pass, block, stream, branch, branch_maker, gpt2->branch);
         stream = block->norm2.sum;
         branch = gpt2->branch;
         branch_maker = &block->mlp.down;
@@ -158,18 +160,20 @@ static void gpt2_backward(const void *state, const struct pass *pass)
 {
     const struct gpt2 *gpt2 = state;
     struct embedding embedding = gpt2_embedding(gpt2, pass);
-    pass->kernels->zero(gpt2->d_stream, (size_t)pass->positions * (size_t)embedding.width);
+    pass_zero(pass, gpt2->d_stream, (size_t)pass->positions * (size_t)embedding.width);
     norm_block_backward(pass, &gpt2->final, gpt2->d_narrow, gpt2->d_stream);
     for (int layer = gpt2->layers - 1; layer >= 0; layer--) {
         const struct gpt2_block *block = &gpt2->blocks[layer];
+        if (gpt2->recompute && layer < gpt2->layers - 1)    /* the last block's numbers are still there */
+            block_forward(gpt2, pass, block, block->norm1.sum, NULL, NULL, NULL);
         mlp_block_backward(pass, &block->mlp, block->norm2.out, gpt2->d_stream, gpt2->d_wide, gpt2->d_narrow);
         norm_block_backward(pass, &block->norm2, gpt2->d_narrow, gpt2->d_stream);
         attention_block_backward(pass, &block->attention, block->norm1.out, gpt2->d_stream, gpt2->d_narrow,
                                  gpt2->d_wide, gpt2->d_narrow);
         norm_block_backward(pass, &block->norm1, gpt2->d_narrow, gpt2->d_stream);
     }
-    pass->kernels->ops->embed_backward(&embedding, pass->batch->inputs, gpt2->d_stream,
-                                       pass_gradient(pass, gpt2->tokens), pass_gradient(pass, gpt2->positions));
+    pass_embed_backward(pass, &embedding, pass->batch->inputs, gpt2->d_stream, pass_gradient(pass, gpt2->tokens),
+                        pass_gradient(pass, gpt2->positions));
 }
 
 const struct network_family network_gpt2 = {

@@ -84,6 +84,9 @@ static void check_sizes(const struct shape *shape, struct findings *findings)
         if (sizes[i].size < 1 || sizes[i].size > sizes[i].most)
             disagree(findings, sizes[i].pointer, "%s is %d; it must be from 1 to %d.", sizes[i].pointer + 1,
                      sizes[i].size, sizes[i].most);
+    if (shape->window < 0 || shape->window > SHAPE_SIZE_MAX)
+        disagree(findings, "/window", "The attention window is %d; it must be from 0 (none) to %d.", shape->window,
+                 SHAPE_SIZE_MAX);
     if (!(shape->norm_epsilon > 0) || shape->norm_epsilon >= 1)
         disagree(findings, "/norm_epsilon", "The norm's epsilon is %g; it must be above 0 and below 1.",
                  shape->norm_epsilon);
@@ -138,9 +141,41 @@ static bool counts_always(const struct tensor_row *row, const struct shape *shap
 }
 
 /* A tied head multiplies by the token embedding. */
-static bool counts_in_products(const struct tensor_row *row, const struct shape *shape)
+bool shape_row_in_products(const struct tensor_row *row, const struct shape *shape)
 {
-    return row->input_axis >= 0 || (row->role == ROLE_TOKEN_EMBEDDING && shape->tied);
+    return role_is_trained(row->role) &&
+           (row->input_axis >= 0 || (row->role == ROLE_TOKEN_EMBEDDING && shape->tied));
+}
+
+/* Of each direction half of the buckets are for exact distances: at least one, and the others reach beyond them. */
+static void check_relative(const struct shape *shape, struct findings *findings)
+{
+    if (shape->decoder_layers < 1 || shape->decoder_layers > SHAPE_LAYERS_MAX)
+        disagree(findings, "/decoder_layers", "decoder_layers is %d; it must be from 1 to %d.", shape->decoder_layers,
+                 SHAPE_LAYERS_MAX);
+    if (shape->buckets < 4 || shape->buckets > SHAPE_SIZE_MAX)
+        disagree(findings, "/buckets", "There are %d buckets of relative positions; it must be from 4 to %d.",
+                 shape->buckets, SHAPE_SIZE_MAX);
+    else if (shape->bucket_distance <= shape->buckets / 2 || shape->bucket_distance > SHAPE_SIZE_MAX)
+        disagree(findings, "/bucket_distance", "The farthest relative position is %d; with %d buckets it must be from "
+                 "%d to %d.", shape->bucket_distance, shape->buckets, shape->buckets / 2 + 1, SHAPE_SIZE_MAX);
+}
+
+static void check_rotary(const struct shape *shape, struct findings *findings)
+{
+    const struct rope *rope = &shape->rope;
+    if (shape->head_size % 2 != 0)
+        disagree(findings, "/head_size", "The head size is %d; rotary positions need an even one.", shape->head_size);
+    if (!(rope->theta > 0) || !(rope->theta < 1e30))
+        disagree(findings, "/rope/theta", "The base of the rotary frequencies is %g; it must be above 0 and below 1e30.",
+                 rope->theta);
+    if (rope->scaling != ROPE_PLAIN && (!(rope->factor > 0) || !(rope->factor < 1e30)))
+        disagree(findings, "/rope/factor", "The factor of the rotary frequencies is %g; it must be above 0 and below "
+                 "1e30.", rope->factor);
+    if (rope->scaling == ROPE_LLAMA3 && (!(rope->low_frequency > 0) || !(rope->high_frequency > rope->low_frequency) ||
+                                         rope->original_context < 1))
+        disagree(findings, "/rope", "The llama3 scaling needs 0 < low < high frequency factors and the original "
+                 "context.");
 }
 
 int shape_check(const struct shape *shape, struct error *error)
@@ -154,17 +189,15 @@ int shape_check(const struct shape *shape, struct error *error)
     check_sizes(shape, &findings);
     if (findings.count == 0)
         check_fit(shape, &findings);
+    if (shape->family == FAMILY_BERT && (shape->types < 1 || shape->types > SHAPE_SIZE_MAX))
+        disagree(&findings, "/types", "There are %d token types; it must be from 1 to %d.", shape->types, SHAPE_SIZE_MAX);
+    if (findings.count == 0 && layout_of(shape->family)->rotary)
+        check_rotary(shape, &findings);
+    if (shape->family == FAMILY_T5)
+        check_relative(shape, &findings);
     if (findings.count == 0 && sum_rows(shape, counts_always, &parameters) != 0)
         disagree(&findings, "", "The parameter count of this shape does not fit 60 bits; make it smaller.");
     return findings.count == 0 ? 0 : ERROR_INVALID;
-}
-
-bool shape_equal(const struct shape *a, const struct shape *b)
-{
-    return a->family == b->family && a->layers == b->layers && a->width == b->width && a->heads == b->heads &&
-           a->kv_heads == b->kv_heads && a->head_size == b->head_size && a->ff == b->ff &&
-           a->context == b->context && a->vocabulary == b->vocabulary && a->tied == b->tied &&
-           a->activation == b->activation && a->norm_epsilon == b->norm_epsilon;
 }
 
 uint64_t shape_parameters(const struct shape *shape)
@@ -176,11 +209,5 @@ uint64_t shape_parameters(const struct shape *shape)
 uint64_t shape_product_weights(const struct shape *shape)
 {
     uint64_t sum;
-    return sum_rows(shape, counts_in_products, &sum) == 0 ? sum : UINT64_MAX;
-}
-
-double shape_flops_per_token(const struct shape *shape, int context)
-{
-    double attention = (double)shape->layers * shape->heads * shape->head_size * context;
-    return 6.0 * (double)shape_product_weights(shape) + 12.0 * attention;
+    return sum_rows(shape, shape_row_in_products, &sum) == 0 ? sum : UINT64_MAX;
 }

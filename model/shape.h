@@ -9,7 +9,9 @@
 #include "base/error.h"
 
 /* X(code, model_type in config.json) */
-#define FAMILY_TABLE(X) X(FAMILY_GPT2, "gpt2")
+#define FAMILY_TABLE(X)                                                                            \
+    X(FAMILY_GPT2, "gpt2") X(FAMILY_LLAMA, "llama") X(FAMILY_MISTRAL, "mistral") X(FAMILY_QWEN2, "qwen2")  \
+    X(FAMILY_BERT, "bert") X(FAMILY_T5, "t5")
 
 enum family {
 #define X(code, name) code,
@@ -33,6 +35,15 @@ enum activation {
     ACTIVATION_COUNT
 };
 
+/* Rotary frequencies: rope_theta and rope_scaling of llama-like models. */
+enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3 };
+struct rope {
+    double theta;                            /* 1e4 */
+    enum rope_scaling scaling;
+    double factor, low_frequency, high_frequency;   /* factor 0 if plain; the last two: llama3 */
+    int original_context;                    /* llama3 */
+};
+
 struct shape {
     enum family family;
     int layers;        /* L */
@@ -46,6 +57,18 @@ struct shape {
     bool tied;         /* head shares the token embedding */
     enum activation activation;
     double norm_epsilon;
+    /* llama, mistral, qwen2 */
+    struct rope rope;
+    bool attention_bias, mlp_bias;           /* qwen2: q, k, v have biases, o has none */
+    int window;                              /* sliding attention window, 0: none */
+    /* bert */
+    int types;                               /* token types */
+    bool pooler, next_sentence;              /* pooler, next-sentence head ship in the file: kept, grown, not trained */
+    /* t5 */
+    int decoder_layers;                      /* layers: the encoder's */
+    bool gated;                              /* gated MLP (llama: always) */
+    int buckets, bucket_distance;            /* relative position bias */
+    bool scaled_head;                        /* logits times width^-1/2 */
 };
 
 /* Beyond these a size is a mistake, and products of two or three of them still fit. */
@@ -55,6 +78,9 @@ enum { SHAPE_LAYERS_MAX = 8192, SHAPE_SIZE_MAX = 1 << 24 };
  * ERROR_INVALID, each disagreement a detail. */
 int shape_check(const struct shape *shape, struct error *error);
 bool shape_equal(const struct shape *a, const struct shape *b);
+/* Every field of a shape as one line of text, exact: what is hashed where a shape must be the same. */
+enum { SHAPE_TEXT_BYTES = 1024 };
+void shape_text(const struct shape *shape, char text[SHAPE_TEXT_BYTES]);
 /* Parameters, every tensor once (a tied head is not counted twice). */
 uint64_t shape_parameters(const struct shape *shape);
 const char *family_name(enum family family);
@@ -66,9 +92,14 @@ int family_parse(const char *name);
 
 /* Weights that enter a matrix product per token: embedding look-ups 0, the head once. */
 uint64_t shape_product_weights(const struct shape *shape);
-/* Floating-point operations to train one token (forward + backward): 6 * product weights
- * + 12 * sum over layers (heads * head size * keys), full length also for causal attention (PyTorch's convention).
- * The one function used everywhere. `context`: keys per query. Forward alone is a third. */
+/* Floating-point operations to train on one row (forward + backward): 6 * each weight that enters a product, per token
+ * that passes it (active ones only; look-ups 0, the head once) + 12 * sum over layers (heads * head size * queries *
+ * keys), full length also for causal attention (PyTorch's convention). An encoder-decoder reads `context` tokens and
+ * predicts `decoder_context`: encoder, decoder and cross attention each count with their own lengths; others have no use
+ * for the latter. The one function used everywhere. Forward alone is a third. */
+double shape_flops_per_row(const struct shape *shape, int context, int decoder_context);
+/* The same per token of a row of `context`; of an encoder-decoder, per token of either side of a row whose sides both are
+ * that long. Where an objective makes the sides, divide shape_flops_per_row with its lengths instead. */
 double shape_flops_per_token(const struct shape *shape, int context);
 
 #endif

@@ -10,9 +10,42 @@ const struct layout *layout_of(enum family family)
 {
     static const struct layout *const layouts[FAMILY_COUNT] = {
         [FAMILY_GPT2] = &layout_gpt2,
+        [FAMILY_LLAMA] = &layout_llama,
+        [FAMILY_MISTRAL] = &layout_mistral,
+        [FAMILY_QWEN2] = &layout_qwen2,
+        [FAMILY_T5] = &layout_t5,
+        [FAMILY_BERT] = &layout_bert,
     };
     CHECK(family < FAMILY_COUNT);
     return layouts[family];
+}
+
+bool role_is_hidden(enum role role)
+{
+    switch (role) {
+    case ROLE_QKV: case ROLE_QUERY: case ROLE_KEY: case ROLE_VALUE: case ROLE_ATTENTION_OUT:
+    case ROLE_GATE: case ROLE_UP: case ROLE_DOWN: case ROLE_TRANSFORM: case ROLE_POOLER:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool role_is_gain(enum role role)
+{
+    return role == ROLE_NORM_GAIN || role == ROLE_FINAL_NORM_GAIN || role == ROLE_EMBEDDING_NORM_GAIN;
+}
+
+bool role_is_trained(enum role role)
+{
+    return role != ROLE_POOLER && role != ROLE_POOLER_BIAS && role != ROLE_NEXT_SENTENCE &&
+           role != ROLE_NEXT_SENTENCE_BIAS;
+}
+
+bool layout_is_outside(const struct layout *layout, const struct tensor_row *row)
+{
+    return row->role == ROLE_HEAD ||
+           (layout->outside != NULL && strncmp(row->name, layout->outside, strlen(layout->outside)) == 0);
 }
 
 bool layout_ignores(const struct layout *layout, const char *name)
@@ -37,16 +70,38 @@ int axis_size(enum axis axis, const struct shape *shape)
     case AXIS_FF: return shape->ff;
     case AXIS_VOCABULARY: return shape->vocabulary;
     case AXIS_CONTEXT: return shape->context;
+    case AXIS_BUCKETS: return shape->buckets;
+    case AXIS_HEAD_COUNT: return shape->heads;
+    case AXIS_COUNT: break;
+    case AXIS_TYPES: return shape->types;
+    case AXIS_SENTENCES: return 2;
     }
     CHECK(!"axis without a size");
     return 0;
 }
 
+static bool is_present(enum presence presence, const struct shape *shape)
+{
+    switch (presence) {
+    case PRESENT_ALWAYS: return true;
+    case PRESENT_UNTIED: return !shape->tied;
+    case PRESENT_ATTENTION_BIAS: return shape->attention_bias;
+    case PRESENT_OUT_BIAS: return shape->attention_bias && shape->family != FAMILY_QWEN2;
+    case PRESENT_MLP_BIAS: return shape->mlp_bias;
+    case PRESENT_PLAIN_MLP: return !shape->gated;
+    case PRESENT_GATED_MLP: return shape->gated;
+    case PRESENT_POOLER: return shape->pooler;
+    case PRESENT_NEXT_SENTENCE: return shape->next_sentence;
+    }
+    CHECK(!"presence without a rule");
+    return false;
+}
+
 int layout_row_layers(const struct tensor_row *row, const struct shape *shape)
 {
-    if (row->when_untied && shape->tied)
+    if (!is_present(row->presence, shape))
         return 0;
-    return row->per_layer ? shape->layers : 1;
+    return row->stack == STACK_NONE ? 1 : row->stack == STACK_LAYERS ? shape->layers : shape->decoder_layers;
 }
 
 int layout_row_elements(const struct tensor_row *row, const struct shape *shape, uint64_t *elements)
@@ -59,11 +114,12 @@ int layout_row_elements(const struct tensor_row *row, const struct shape *shape,
 }
 
 /* Consecutive rows of one block repeat together: layer 0 of each, then layer 1 of each. Returns the end of the block
- * that begins at row `begin`; a row that is not per layer is a block of its own. */
+ * that begins at row `begin`; a row outside blocks is one of its own. */
 static int block_end(const struct layout *layout, int begin)
 {
     int end = begin + 1;
-    while (layout->rows[begin].per_layer && end < layout->row_count && layout->rows[end].per_layer)
+    while (layout->rows[begin].stack != STACK_NONE && end < layout->row_count &&
+           layout->rows[end].stack == layout->rows[begin].stack)
         end++;
     return end;
 }
@@ -76,6 +132,7 @@ static void place_runs(struct tensor_table *table, const struct layout *layout)
         for (int i = begin; i < end; i++) {
             struct tensor_run *run = &table->runs[i];
             run->layers = layout_row_layers(&layout->rows[i], &table->shape);
+            run->base = layout->rows[i].stack == STACK_DECODER ? table->shape.layers : 0;
             run->first = table->count + (run->layers > 0 ? stride++ : 0);
         }
         for (int i = begin; i < end; i++) {
@@ -100,7 +157,7 @@ static void name_tensor(char name[TENSOR_NAME_BYTES], const struct tensor_row *r
 static void fill_tensor(struct tensor *tensor, const struct tensor_row *row, const struct shape *shape, int layer)
 {
     tensor->row = row;
-    tensor->layer = row->per_layer ? layer : -1;
+    tensor->layer = row->stack == STACK_NONE ? -1 : layer + (row->stack == STACK_DECODER ? shape->layers : 0);
     tensor->dims[0] = axis_size(row->axes[0], shape);
     tensor->dims[1] = row->rank == 2 ? axis_size(row->axes[1], shape) : 1;
     tensor->count = (size_t)tensor->dims[0] * (size_t)tensor->dims[1];
@@ -144,8 +201,9 @@ const struct tensor *tensor_find_role(const struct tensor_table *table, enum rol
     for (int i = 0; i < layout->row_count; i++) {
         const struct tensor_row *row = &layout->rows[i];
         const struct tensor_run *run = &table->runs[i];
-        int index = row->per_layer ? layer : 0;
-        if (row->role != role || row->per_layer != (layer >= 0) || index >= run->layers || nth-- > 0)
+        int index = row->stack != STACK_NONE ? layer - run->base : 0;
+        if (row->role != role || (row->stack != STACK_NONE) != (layer >= 0) || index < 0 || index >= run->layers ||
+            nth-- > 0)
             continue;
         return &table->tensors[run->first + index * run->stride];
     }

@@ -11,14 +11,16 @@
 #include "base/memory.h"
 #include "model/checkpoint.h"
 #include "server/command.h"
+#include "server/data_file.h"
 #include "trainer/trial.h"
 
 struct evaluating {
     struct checkpoint checkpoint;
     struct corpus corpus;
     struct report_data data;           /* from lag_report.json, or the defaults */
+    struct data_file file;
     enum corpus_format format;
-    uint64_t context, valid_tokens;
+    uint64_t context, valid_tokens, seed;
     bool has_checkpoint, has_corpus;
 };
 
@@ -26,13 +28,10 @@ static int read_format(struct evaluating *evaluating, const struct options *opti
 {
     const char *text = options->values[OPTION_FORMAT];
 
-    evaluating->format = evaluating->data.format;
+    evaluating->format = evaluating->file.data.format != CORPUS_AUTO ? evaluating->file.data.format : evaluating->data.format;
     if (text && corpus_format_parse(text, &evaluating->format))
         return error_set(error, ERROR_INVALID, "--format must be auto, bytes, u16, u32, llmc, npy or safetensors, not "
                          "\"%.40s\"", text);
-    if (options->values[OPTION_OBJECTIVE] && strcmp(options->values[OPTION_OBJECTIVE], "causal") != 0)
-        return error_set(error, ERROR_NOT_YET, "--objective %.40s arrives in a later release; gpt2 checkpoints are judged "
-                         "with causal", options->values[OPTION_OBJECTIVE]);
     return 0;
 }
 
@@ -54,21 +53,27 @@ static int read_report(struct evaluating *evaluating, const char *directory, str
 static int open_all(struct evaluating *evaluating, const struct options *options, struct error *error)
 {
     struct checkpoint_load load = { 0 };
-    const char *directory = options->values[OPTION_CHECKPOINT];
+    const char *directory = options->values[OPTION_CHECKPOINT], *path;
     const struct shape *shape;
 
     if (checkpoint_load(&evaluating->checkpoint, directory, &load, error))
         return (int)error->code;
     evaluating->has_checkpoint = true;
     shape = &evaluating->checkpoint.table.shape;
-    if (read_report(evaluating, directory, error) || read_format(evaluating, options, error)
+    if (read_report(evaluating, directory, error)
+        || data_file_read(&evaluating->file, options->values[OPTION_DATA], options->values[OPTION_OBJECTIVE],
+                          &evaluating->data.objective, error)
+        || read_format(evaluating, options, error)
+        || option_count(options, OPTION_SEED, 0, (uint64_t)1 << 53, evaluating->data.seed, &evaluating->seed, error)
         || option_count(options, OPTION_CONTEXT, 1, (uint64_t)shape->context, (uint64_t)evaluating->data.context,
                         &evaluating->context, error)
         || option_count(options, OPTION_VALID_TOKENS, 1, (uint64_t)1 << 53, evaluating->data.valid_tokens,
                         &evaluating->valid_tokens, error))
         return (int)error->code;
-    if (corpus_open(&evaluating->corpus, options->values[OPTION_DATA], evaluating->format, shape->vocabulary,
-                    (int)evaluating->context, error))
+    if (objective_check(&evaluating->data.objective, shape, (int)evaluating->context, error))
+        return error_wrap(error, "the objective; its tokens are members of a JSON file given as --data");
+    path = evaluating->file.valid[0] ? evaluating->file.valid : evaluating->file.train;
+    if (corpus_open(&evaluating->corpus, path, evaluating->format, shape->vocabulary, (int)evaluating->context, error))
         return (int)error->code;
     evaluating->has_corpus = true;
     return 0;
@@ -102,10 +107,14 @@ static int evaluate(struct evaluating *evaluating, const struct options *options
 {
     struct windows windows = windows_of(&evaluating->corpus, (int)evaluating->context, evaluating->valid_tokens);
     float *losses = memory_array((size_t)windows.count, sizeof *losses);
+    struct evaluated evaluated = {
+        .kernels = kernels_cpu(), .checkpoint = &evaluating->checkpoint, .valid = &evaluating->corpus,
+        .windows = &windows, .objective = &evaluating->data.objective, .seed = evaluating->seed,
+    };
 
     if (!losses)
         return error_set(error, ERROR_NO_MEMORY, "evaluating: out of memory");
-    if (evaluate_weights(kernels_cpu(), &evaluating->checkpoint, &evaluating->corpus, &windows, losses, error) == 0) {
+    if (evaluate_weights(&evaluated, losses, error) == 0) {
         struct loss_summary summary = loss_summarize(losses, windows.count);
         if (isfinite(summary.mean))
             print_result(&windows, summary, options, error);

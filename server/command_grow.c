@@ -113,8 +113,9 @@ static void tell(const struct growing *growing, const struct options *options, s
         growth_plan_json(&growing->plan, &out);
         buffer_text(&out, "}\n");
     } else {
-        buffer_format(&out, "%d layers x %d -> %d layers x %d, %llu -> %llu parameters, in %s\n", from->layers, from->width,
-                      to->layers, to->width, (unsigned long long)shape_parameters(from),
+        buffer_format(&out, "%d layers x %d -> %d layers x %d, %llu -> %llu parameters, in %s\n",
+                      from->layers + from->decoder_layers, from->width, to->layers + to->decoder_layers, to->width,
+                      (unsigned long long)shape_parameters(from),
                       (unsigned long long)shape_parameters(to), options->values[OPTION_OUT]);
         if (options->values[OPTION_CHECK])
             buffer_format(&out, "largest difference of logits: %.3g of their scale%s\n", growing->preservation,

@@ -54,10 +54,13 @@ static void header_json(struct buffer *out, const struct checkpoint_header *head
 {
     const struct shape *shape = &header->shape;
 
-    buffer_format(out, "{\"family\":\"%s\",\"layers\":%d,\"width\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_size\":%d,\"ff\":%d,"
-                  "\"context\":%d,\"vocabulary\":%d,\"tied\":%s,\"activation\":\"%s\",\"dtype\":\"%s\",\"parameters\":%llu,"
-                  "\"bytes\":%llu,\"flops_per_token\":%.17g,\"moments\":%s,\"tensors\":[", family_name(shape->family),
-                  shape->layers, shape->width, shape->heads, shape->kv_heads, shape->head_size, shape->ff, shape->context,
+    buffer_format(out, "{\"family\":\"%s\",\"layers\":%d,", family_name(shape->family), shape->layers);
+    if (shape->decoder_layers > 0)
+        buffer_format(out, "\"decoder_layers\":%d,", shape->decoder_layers);
+    buffer_format(out, "\"width\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_size\":%d,\"ff\":%d,\"context\":%d,"
+                  "\"vocabulary\":%d,\"tied\":%s,\"activation\":\"%s\",\"dtype\":\"%s\",\"parameters\":%llu,"
+                  "\"bytes\":%llu,\"flops_per_token\":%.17g,\"moments\":%s,\"tensors\":[",
+                  shape->width, shape->heads, shape->kv_heads, shape->head_size, shape->ff, shape->context,
                   shape->vocabulary, shape->tied ? "true" : "false", activation_name(shape->activation),
                   dtype_name(header->dtype), (unsigned long long)table->parameters, (unsigned long long)header->bytes,
                   shape_flops_per_token(shape, shape->context), header->has_moments ? "true" : "false");
@@ -76,9 +79,14 @@ static void header_json(struct buffer *out, const struct checkpoint_header *head
 static void header_text(struct buffer *out, const struct checkpoint_header *header, const struct tensor_table *table)
 {
     const struct shape *shape = &header->shape;
+    char layers[64];
 
-    buffer_format(out, "%s: %d layers, width %d, %d heads of %d, ff %d, context %d, vocabulary %d, %s head, %s\n",
-                  family_name(shape->family), shape->layers, shape->width, shape->heads, shape->head_size, shape->ff,
+    if (shape->decoder_layers > 0)
+        snprintf(layers, sizeof layers, "%d encoder and %d decoder", shape->layers, shape->decoder_layers);
+    else
+        snprintf(layers, sizeof layers, "%d", shape->layers);
+    buffer_format(out, "%s: %s layers, width %d, %d heads of %d, ff %d, context %d, vocabulary %d, %s head, %s\n",
+                  family_name(shape->family), layers, shape->width, shape->heads, shape->head_size, shape->ff,
                   shape->context, shape->vocabulary, shape->tied ? "tied" : "untied", activation_name(shape->activation));
     buffer_format(out, "%llu parameters, %s, %llu bytes, optimizer state %s\n", (unsigned long long)table->parameters,
                   dtype_name(header->dtype), (unsigned long long)header->bytes, header->has_moments ? "there" : "none");

@@ -50,14 +50,14 @@ enum command {
     X(OPTION_CHECK, "check", 'f', NULL, NULL, ON(GROW), "measure how well the function is preserved")                 \
     X(OPTION_SHAPE, "shape", 't', "FILE", NULL, ON(TRAIN), "a config.json: train that model from scratch")            \
     X(OPTION_DATA, "data", 't', "FILE", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW),                                        \
-      "tokens to judge the model on | train: tokens, or a .json file with a study's data object | grow: "             \
-      "for operators that learn (later release)")                                                                     \
+      "tokens to judge the model on, or a .json file with a study's data object | train: tokens, or a .json file "    \
+      "with a study's data object | grow: for operators that learn (later release)")                                  \
     X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN),                                                            \
       "validation tokens; without it the last tenth of the data is held out")                                         \
     X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN), "a JSON file with a study's training object")        \
     X(OPTION_RECIPE, "recipe", 't', "FILE", NULL, ON(TRAIN),                                                          \
       "a JSON file with a result's recipe: continues the study's winner, --checkpoint, bit for bit")                  \
-    X(OPTION_OBJECTIVE, "objective", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL), "causal; others in a later release")    \
+    X(OPTION_OBJECTIVE, "objective", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL), "causal, mlm, span_corruption or ul2; by family") \
     X(OPTION_FORMAT, "format", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL),                                               \
       "of the token files: auto, bytes, u16, u32, llmc, npy or safetensors")                                          \
     X(OPTION_SAMPLER, "sampler", 't', "NAME", NULL, ON(TRAIN), "random (the default) or sequential")                  \
@@ -73,7 +73,8 @@ enum command {
       "size of the validation set; without it 100000 | eval: how many tokens to look at; without it the "             \
       "number in the checkpoint's report")                                                                            \
     X(OPTION_TOKENS, "tokens", 't', "FILE", NULL, ON(LOGITS),                                                         \
-      "safetensors file with the tensor input_ids (B, T), I64")                                                       \
+      "safetensors file with the tensor input_ids (B, T), I64; where wanted attention_mask, token_type_ids (bert); "  \
+      "of t5 also decoder_input_ids (B, T2), decoder_attention_mask")                                                 \
     X(OPTION_LOG, "log", 't', "FILE", NULL, ON(TRAIN), "write one JSON line per evaluation to it")                    \
     X(OPTION_LOG_EVERY, "log-every", 'n', "N", NULL, ON(TRAIN), "one line more every N steps")                        \
     X(OPTION_OUT, "out", 't', "PATH", NULL, ON(RUN) | ON(GROW) | ON(TRAIN) | ON(LOGITS),                              \

@@ -75,11 +75,14 @@ static int verify_sources(const struct run *run, struct error *error)
 static int measure_loss_before(struct run *run, struct error *error)
 {
     float *losses = memory_array((size_t)run->windows.count, sizeof *losses);
+    struct evaluated evaluated = {
+        .kernels = run->service->kernels, .checkpoint = &run->sources.parent, .valid = &run->sources.valid,
+        .windows = &run->windows, .objective = &run->spec.training.objective, .seed = run->spec.training.seed,
+    };
 
     if (!losses)
         return error_set(error, ERROR_NO_MEMORY, "measuring the checkpoint's loss: out of memory");
-    if (evaluate_weights(run->service->kernels, &run->sources.parent, &run->sources.valid, &run->windows, losses, error)
-        == 0)
+    if (evaluate_weights(&evaluated, losses, error) == 0)
         run->loss_before = loss_summarize(losses, run->windows.count).mean;
     memory_free(losses);
     return (int)error->code;

@@ -95,7 +95,7 @@ static int grow_trial(struct seat *seat, struct error *error)
     shape = &grown.table.shape;
     memcpy(seat->hash, grown.hash, sizeof seat->hash);
     seat->parameters = grown.table.parameters;
-    seat->flops_per_token = shape_flops_per_token(shape, run->spec.training.context);
+    seat->flops_per_token = objective_flops_per_token(&run->spec.training.objective, shape, run->spec.training.context);
     if (growth_preservation(&run->sources.parent, &grown, run->service->kernels, run->spec.training.seed,
                             &seat->preservation, error) == 0)
         trial_init(&seat->trial, &grown, &options, error);

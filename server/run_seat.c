@@ -168,7 +168,9 @@ static void slice_finished(struct pool_job *job, bool cancelled)
 
 static uint64_t evaluation_budget(const struct seat *seat)
 {
-    double per_token = shape_flops_per_token(&seat->trial.table.shape, seat->run->spec.training.context) / 3;
+    const struct training *training = &seat->run->spec.training;
+    double per_token =
+        objective_flops_per_token(&training->objective, &seat->trial.table.shape, training->context) / 3;
     double tokens = slice_seconds * flops_guess / per_token;
 
     return tokens < 1 ? 1 : (uint64_t)tokens;

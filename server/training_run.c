@@ -1,7 +1,6 @@
 #include "server/training_run.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <string.h>
 
 #include "api/json.h"
@@ -12,6 +11,7 @@
 #include "base/memory.h"
 #include "growth/plan.h"
 #include "model/kernels.h"
+#include "server/data_file.h"
 
 /* ---- model */
 
@@ -135,23 +135,6 @@ static int take_flags(struct training_run *run, const struct options *options, s
 
 /* ---- data */
 
-static bool is_json(const char *path)
-{
-    size_t length = strlen(path);
-
-    return length > 5 && strcmp(path + length - 5, ".json") == 0;
-}
-
-/* A path in a JSON file is meant from where the file lies. */
-static void relative_to(char path[FILE_PATH_BYTES], const char *file, const char *name)
-{
-    char directory[FILE_PATH_BYTES];
-
-    snprintf(directory, sizeof directory, "%s", file);
-    if (!*name || *name == '/' || snprintf(path, FILE_PATH_BYTES, "%s/%s", dirname(directory), name) >= FILE_PATH_BYTES)
-        snprintf(path, FILE_PATH_BYTES, "%s", name);
-}
-
 /* What is held out for validation is not trained on: the winner goes on as it began only on the same part of the data. */
 static int check_held_out(const struct training_run *run, struct error *error)
 {
@@ -166,23 +149,16 @@ static int check_held_out(const struct training_run *run, struct error *error)
 
 static int take_data(struct training_run *run, const struct options *options, struct error *error)
 {
-    const char *data = options->values[OPTION_DATA];
-    char *text = NULL;
-    size_t length;
+    struct objective_spec *objective = &run->training.objective;
+    struct data_file file;
 
-    if (option_required(options, OPTION_DATA, error))
+    if (option_required(options, OPTION_DATA, error)
+        || data_file_read(&file, options->values[OPTION_DATA], options->values[OPTION_OBJECTIVE], objective, error))
         return (int)error->code;
-    if (!is_json(data)) {
-        snprintf(run->train_path, sizeof run->train_path, "%s", data);
-    } else {
-        if (read_text(data, &text, &length, error) == 0 && request_data(text, length, &run->data, error) == 0) {
-            relative_to(run->train_path, data, run->data.train);
-            relative_to(run->valid_path, data, run->data.valid);
-        }
-        memory_free(text);
-        if (error->code)
-            return error_wrap(error, "--data %s", data);
-    }
+    if (file.data.train[0])    /* a plain file says nothing of format and sampler: a recipe's stay */
+        run->data = file.data;
+    memcpy(run->train_path, file.train, sizeof run->train_path);
+    memcpy(run->valid_path, file.valid, sizeof run->valid_path);
     if (options->values[OPTION_VALID])
         snprintf(run->valid_path, sizeof run->valid_path, "%s", options->values[OPTION_VALID]);
     if (check_held_out(run, error))
@@ -191,8 +167,8 @@ static int take_data(struct training_run *run, const struct options *options, st
         return error_set(error, ERROR_INVALID, "--format must be auto, bytes, u16, u32, llmc, npy or safetensors");
     if (options->values[OPTION_SAMPLER] && sampler_parse(options->values[OPTION_SAMPLER], &run->data.sampler))
         return error_set(error, ERROR_INVALID, "--sampler must be random or sequential");
-    if (options->values[OPTION_OBJECTIVE] && strcmp(options->values[OPTION_OBJECTIVE], "causal") != 0)
-        return error_set(error, ERROR_NOT_YET, "only --objective causal is there in this release");
+    if (objective_check(objective, &run->checkpoint.table.shape, run->training.context, error))
+        return error_wrap(error, "the objective; its tokens are members of a JSON file given as --data");
     return 0;
 }
 
@@ -317,10 +293,12 @@ static void write_report(const struct training_run *run, struct loss_summary sum
     buffer_format(out, "{\"training\":{\"step\":%llu,\"tokens_seen\":%llu,\"data_cursor\":%llu,\"seed\":%llu},",
                   (unsigned long long)provenance->step, (unsigned long long)provenance->tokens_seen,
                   (unsigned long long)provenance->data_cursor, (unsigned long long)provenance->seed);
-    buffer_format(out, "\"data\":{\"format\":\"%s\",\"objective\":\"causal\",\"sampler\":\"%s\",\"context\":%d,"
-                  "\"valid_tokens\":%llu,\"seed\":%llu},\"loss\":",
-                  corpus_format_name(run->train.format), sampler_name(run->data.sampler), run->training.context,
-                  (unsigned long long)run->valid_tokens, (unsigned long long)run->training.seed);
+    buffer_format(out, "\"data\":{\"format\":\"%s\",", corpus_format_name(run->train.format));
+    request_echo_objective(&run->training.objective, out);
+    buffer_format(out, ",\"sampler\":\"%s\",\"context\":%d,\"valid_tokens\":%llu,\"seed\":%llu},",
+                  sampler_name(run->data.sampler), run->training.context, (unsigned long long)run->valid_tokens,
+                  (unsigned long long)run->training.seed);
+    buffer_text(out, "\"loss\":");
     json_number(out, summary.mean);
     buffer_text(out, ",\"standard_error\":");
     json_number(out, summary.standard_error);      /* of one window: null */

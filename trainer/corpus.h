@@ -69,12 +69,13 @@ enum sampler {
 const char *sampler_name(enum sampler sampler);
 int sampler_parse(const char *text, enum sampler *sampler);              /* 0 or -1 */
 
-/* Fills inputs and targets (rows x context each) for rows [first_row, first_row + rows) of step `step` of a batch of
- * `batch` rows. random: each row's start uniform in [0, tokens - context - 1], drawn from (seed, seed_index,
- * RNG_DATA) at position step * batch + row; sequential: offset (step * batch + row) * context, index modulo length.
- * `scratch`: context + 1. */
+/* Reads the context + 1 tokens of row `row` of step `step` of a batch of `batch` rows. random: its start is uniform in
+ * [0, tokens - context - 1], drawn from (seed, seed_index, RNG_DATA) at position step * batch + row; sequential: offset
+ * (step * batch + row) * context, index modulo length. */
 struct sampling { enum sampler sampler; uint64_t seed, seed_index; int batch, context; };
-int sample_rows(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int first_row, int rows,
-                int32_t *inputs, int32_t *targets, int32_t *scratch, struct error *error);
+int sample_row(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int row, int32_t *tokens,
+               struct error *error);
+/* The number of that row, which the streams of a step are drawn by: step * batch + row. */
+uint64_t sample_number(const struct sampling *sampling, uint64_t step, int row);
 
 #endif

@@ -1,22 +1,20 @@
 #include <math.h>
-#include <string.h>
 
 #include "base/fault.h"
 #include "trainer/scratch.h"
 
-/* Reads window `index` as row `row` of the scratch's batch. */
-static int window_read(struct scratch *scratch, const struct corpus *valid, const struct windows *windows, int index,
+/* Reads window `index` as row `row` of the scratch's batch. Its masks are those of its place in the corpus, whatever
+ * windows are evaluated with it. */
+static int window_read(struct scratch *scratch, const struct corpus *valid, const struct window_group *group, int index,
                        int row, struct error *error)
 {
-    const int context = windows->context;
-    int status = corpus_read(valid, windows_position(windows, index), context + 1, scratch->tokens, error);
-    if (status != 0) {
-        return status;
+    const int context = group->windows->context;
+    const uint64_t position = windows_position(group->windows, index);
+    int status = corpus_read(valid, position, context + 1, scratch->tokens, error);
+    if (status == 0) {
+        objective_fill_row(&scratch->parts, row, context, scratch->tokens, group->masks, position / (uint64_t)context);
     }
-    const size_t bytes = (size_t)context * sizeof(int32_t), at = (size_t)row * (size_t)context;
-    memcpy(scratch->inputs + at, scratch->tokens, bytes);
-    memcpy(scratch->targets + at, scratch->tokens + 1, bytes);
-    return 0;
+    return status;
 }
 
 int evaluate_group(struct scratch *scratch, const void *weights, const struct corpus *valid,
@@ -30,12 +28,12 @@ int evaluate_group(struct scratch *scratch, const void *weights, const struct co
     }
     for (int row = 0; row < rows; row++) {
         const int index = (int)((int64_t)(group->first + row) * windows->count / group->count);
-        int status = window_read(scratch, valid, windows, index, row, error);
+        int status = window_read(scratch, valid, group, index, row, error);
         if (status != 0) {
             return status;
         }
     }
-    const struct batch batch = {rows, windows->context, scratch->inputs, scratch->targets};
+    const struct batch batch = objective_batch(&scratch->parts, rows, windows->context);
     network_loss(scratch->network, weights, &batch, scratch->row_losses, scratch->row_counts);
     for (int row = 0; row < rows; row++) {
         losses[group->first + row] = (float)(scratch->row_losses[row] / scratch->row_counts[row]);
@@ -51,8 +49,12 @@ static int evaluation_advance(const struct trial *trial, struct scratch *scratch
     const bool raw = evaluation->next == evaluation->windows.count;
     const void *weights = raw || trial->average == NULL ? trial->weights : trial->average;
     int *cursor = raw ? &evaluation->raw_next : &evaluation->next;
-    const struct window_group group = {&evaluation->windows, raw ? evaluation->raw_count : evaluation->windows.count,
-                                       *cursor};
+    const struct window_group group = {
+        .windows = &evaluation->windows,
+        .count = raw ? evaluation->raw_count : evaluation->windows.count,
+        .first = *cursor,
+        .masks = rng_stream(trial->options.training.seed, trial->options.seed_index, RNG_VALIDATION),
+    };
     float *losses = raw ? evaluation->raw_losses : evaluation->losses;
     int status = evaluate_group(scratch, weights, valid, &group, losses, done, error);
     if (status == 0) {
@@ -89,12 +91,16 @@ int trial_evaluate(const struct trial *trial, struct scratch *scratch, const str
     return 0;
 }
 
-static int evaluate_all(struct scratch *scratch, const void *weights, const struct corpus *valid,
-                        const struct windows *windows, float *losses, struct error *error)
+static int evaluate_all(const struct evaluated *evaluated, struct scratch *scratch, const void *weights, float *losses,
+                        struct error *error)
 {
+    const struct windows *windows = evaluated->windows;
     for (int first = 0, done = 0; first < windows->count; first += done) {
-        const struct window_group group = {windows, windows->count, first};
-        int status = evaluate_group(scratch, weights, valid, &group, losses, &done, error);
+        const struct window_group group = {
+            .windows = windows, .count = windows->count, .first = first,
+            .masks = rng_stream(evaluated->seed, evaluated->seed_index, RNG_VALIDATION),
+        };
+        int status = evaluate_group(scratch, weights, evaluated->valid, &group, losses, &done, error);
         if (status != 0) {
             return status;
         }
@@ -102,18 +108,26 @@ static int evaluate_all(struct scratch *scratch, const void *weights, const stru
     return 0;
 }
 
-int evaluate_weights(const struct kernels *kernels, const struct checkpoint *checkpoint, const struct corpus *valid,
-                     const struct windows *windows, float *losses, struct error *error)
+int evaluate_weights(const struct evaluated *evaluated, float *losses, struct error *error)
 {
+    const struct kernels *kernels = evaluated->kernels;
+    const struct checkpoint *checkpoint = evaluated->checkpoint;
+    const struct windows *windows = evaluated->windows;
     if (kernels->element != sizeof(float)) {
         return error_set(error, ERROR_INTERNAL, "Weights are evaluated in float32.");
     }
     if (windows->count == 0) {
         return 0;
     }
-    const struct scratch_sizes sizes = {windows->count, windows->context, false};
+    int status = objective_check(evaluated->objective, &checkpoint->table.shape, windows->context, error);
+    if (status != 0) {
+        return status;
+    }
+    const struct scratch_sizes sizes = {
+        .batch = windows->count, .context = windows->context, .objective = evaluated->objective,
+    };
     struct scratch *scratch;
-    int status = scratch_make(&scratch, kernels, &checkpoint->table.shape, &sizes, error);
+    status = scratch_make(&scratch, kernels, &checkpoint->table.shape, &sizes, error);
     if (status != 0) {
         return status;
     }
@@ -123,7 +137,7 @@ int evaluate_weights(const struct kernels *kernels, const struct checkpoint *che
         status = error_set(error, ERROR_NO_MEMORY, "No memory for the weights to evaluate.");
     } else {
         kernels->upload(weights, checkpoint->weights, bytes);
-        status = evaluate_all(scratch, weights, valid, windows, losses, error);
+        status = evaluate_all(evaluated, scratch, weights, losses, error);
         kernels->release(weights);
     }
     scratch_free(scratch);

@@ -2,17 +2,6 @@
 
 #include <math.h>
 
-/* Matrices inside a block: what a width clone's learning rate rule is about (methods 4.6). */
-static bool tensor_is_hidden(const struct tensor *tensor)
-{
-    switch (tensor->row->role) {
-    case ROLE_QKV: case ROLE_ATTENTION_OUT: case ROLE_UP: case ROLE_DOWN:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static void *slab_at(const struct trial *trial, void *slab, const struct tensor *tensor)
 {
     return (char *)slab + tensor->offset * trial->options.kernels->element;
@@ -27,9 +16,13 @@ static void adamw_update(struct trial *trial, const void *gradients, double grad
     const struct kernels *kernels = trial->options.kernels;
     for (int i = 0; i < trial->table.count; i++) {
         const struct tensor *tensor = &trial->table.tensors[i];
+        if (!role_is_trained(tensor->row->role)) {
+            continue;
+        }
         const double steps = (double)++trial->tensor_steps[i];
         const struct adamw_step step = {
-            .rate = tensor_is_hidden(tensor) ? rate * trial->options.hidden_rate_scale : rate,
+            /* a width clone's rule is about matrices inside blocks (methods 4.6) */
+            .rate = role_is_hidden(tensor->row->role) ? rate * trial->options.hidden_rate_scale : rate,
             .beta1 = spec->beta1,
             .beta2 = spec->beta2,
             .epsilon = spec->epsilon,

@@ -53,25 +53,20 @@ static uint64_t row_start(const struct sampling *sampling, const struct corpus *
     return rng_below(&rng, corpus->tokens - (uint64_t)sampling->context);
 }
 
-int sample_rows(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int first_row, int rows,
-                int32_t *inputs, int32_t *targets, int32_t *scratch, struct error *error)
+uint64_t sample_number(const struct sampling *sampling, uint64_t step, int row)
+{
+    return step * (uint64_t)sampling->batch + (uint64_t)row;
+}
+
+int sample_row(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int row, int32_t *tokens,
+               struct error *error)
 {
     const int context = sampling->context;
     if (corpus->tokens <= (uint64_t)context) {
         return error_set_at(error, ERROR_INVALID, "",
                             "The data file %s holds %" PRIu64 " tokens, fewer than context + 1 = %d.",
-                            corpus->file.path,
-                            corpus->tokens, context + 1);
+                            corpus->file.path, corpus->tokens, context + 1);
     }
-    for (int row = 0; row < rows; row++) {
-        const uint64_t number = step * (uint64_t)sampling->batch + (uint64_t)(first_row + row);
-        int status = corpus_read(corpus, row_start(sampling, corpus, number), context + 1, scratch, error);
-        if (status != 0) {
-            return status;
-        }
-        const size_t bytes = (size_t)context * sizeof(int32_t), at = (size_t)row * (size_t)context;
-        memcpy(inputs + at, scratch, bytes);
-        memcpy(targets + at, scratch + 1, bytes);
-    }
-    return 0;
+    const uint64_t number = sample_number(sampling, step, row);
+    return corpus_read(corpus, row_start(sampling, corpus, number), context + 1, tokens, error);
 }

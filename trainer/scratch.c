@@ -1,5 +1,7 @@
 #include "trainer/scratch.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 
 enum { MICRO_BATCH_TOKENS = 2048 };
@@ -10,12 +12,29 @@ int micro_batch_rows(int batch, int context)
     return rows < batch ? rows : batch;
 }
 
-/* Bytes of the token buffers and loss sums. */
+/* Bytes of one raw window and of the loss sums. */
 static size_t buffer_bytes(int rows, int context)
 {
-    const size_t tokens = (size_t)rows * (size_t)context;
-    return 2 * tokens * sizeof(int32_t) + ((size_t)context + 1) * sizeof(int32_t) +
-           (size_t)rows * (sizeof(double) + sizeof(int));
+    return ((size_t)context + 1) * sizeof(int32_t) + (size_t)rows * (sizeof(double) + sizeof(int));
+}
+
+/* The network of a micro-batch: both sides as long as the objective makes them. */
+static struct network_sizes network_sizes_of(const struct scratch_sizes *wanted, const struct shape *shape)
+{
+    const struct objective_sizes sizes = objective_sizes_of(wanted->objective, shape, wanted->context);
+    return (struct network_sizes){
+        .rows = micro_batch_rows(wanted->batch, wanted->context), .context = sizes.inputs,
+        .gradients = wanted->gradients, .recompute = wanted->recompute,
+        .decoder_context = sizes.decoder ? sizes.targets : 0,
+    };
+}
+
+static struct scratch_sizes training_sizes(const struct training *training)
+{
+    return (struct scratch_sizes){
+        .batch = training->batch, .context = training->context, .gradients = true, .recompute = training->recompute,
+        .objective = &training->objective,
+    };
 }
 
 size_t slab_floats(const struct shape *shape)
@@ -39,12 +58,14 @@ size_t slab_floats(const struct shape *shape)
 
 size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training)
 {
-    const int rows = micro_batch_rows(training->batch, training->context);
-    const size_t network = network_bytes(kernels, shape, rows, training->context, true);
+    const struct scratch_sizes wanted = training_sizes(training);
+    const struct network_sizes sizes = network_sizes_of(&wanted, shape);
+    const size_t network = network_sizes_bytes(kernels, shape, &sizes);
+    const size_t parts = objective_parts_bytes(&training->objective, shape, sizes.rows, training->context);
     size_t bytes = slab_floats(shape);
-    if (network == 0 || bytes == 0 || memory_multiply(bytes, kernels->element, &bytes) != 0 ||
-        __builtin_add_overflow(bytes, network, &bytes) ||
-        __builtin_add_overflow(bytes, buffer_bytes(rows, training->context), &bytes)) {
+    if (network == 0 || bytes == 0 || parts == 0 || memory_multiply(bytes, kernels->element, &bytes) != 0 ||
+        __builtin_add_overflow(bytes, network, &bytes) || __builtin_add_overflow(bytes, parts, &bytes) ||
+        __builtin_add_overflow(bytes, buffer_bytes(sizes.rows, training->context), &bytes)) {
         return 0;
     }
     return bytes;
@@ -53,16 +74,14 @@ size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, c
 static bool scratch_buffers(struct scratch *scratch, bool gradients)
 {
     const size_t rows = (size_t)scratch->rows, context = (size_t)scratch->context;
-    scratch->inputs = memory_array(rows * context, sizeof(int32_t));
-    scratch->targets = memory_array(rows * context, sizeof(int32_t));
     scratch->tokens = memory_array(context + 1, sizeof(int32_t));
     scratch->row_losses = memory_array(rows, sizeof(double));
     scratch->row_counts = memory_array(rows, sizeof(int));
     if (gradients) {
         scratch->gradients = scratch->kernels->alloc(scratch->table.slab * scratch->kernels->element);
     }
-    return scratch->inputs != NULL && scratch->targets != NULL && scratch->tokens != NULL &&
-           scratch->row_losses != NULL && scratch->row_counts != NULL && (!gradients || scratch->gradients != NULL);
+    return scratch->tokens != NULL && scratch->row_losses != NULL && scratch->row_counts != NULL &&
+           (!gradients || scratch->gradients != NULL);
 }
 
 int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
@@ -77,12 +96,17 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
     made->batch = sizes->batch;
     made->context = sizes->context;
     made->rows = micro_batch_rows(sizes->batch, sizes->context);
+    made->recompute = sizes->recompute;
     int status = tensor_table_init(&made->table, shape, error);
     if (status != 0) {
         memory_free(made);
         return status;
     }
-    status = network_new(&made->network, kernels, &made->table, made->rows, made->context, sizes->gradients, error);
+    const struct network_sizes network = network_sizes_of(sizes, shape);
+    status = network_new_sized(&made->network, kernels, &made->table, &network, error);
+    if (status == 0) {
+        status = objective_parts_make(&made->parts, sizes->objective, shape, made->rows, made->context, error);
+    }
     if (status == 0 && !scratch_buffers(made, sizes->gradients)) {
         status = error_set(error, ERROR_NO_MEMORY, "No memory for a worker's scratch (gradients and token buffers).");
     }
@@ -97,7 +121,7 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
 int scratch_new(struct scratch **scratch, const struct kernels *kernels, const struct tensor_table *table,
                 const struct training *training, struct error *error)
 {
-    const struct scratch_sizes sizes = {training->batch, training->context, true};
+    const struct scratch_sizes sizes = training_sizes(training);
     return scratch_make(scratch, kernels, &table->shape, &sizes, error);
 }
 
@@ -110,8 +134,7 @@ void scratch_free(struct scratch *scratch)
     if (scratch->gradients != NULL) {
         scratch->kernels->release(scratch->gradients);
     }
-    memory_free(scratch->inputs);
-    memory_free(scratch->targets);
+    objective_parts_free(&scratch->parts);
     memory_free(scratch->tokens);
     memory_free(scratch->row_losses);
     memory_free(scratch->row_counts);
@@ -124,5 +147,7 @@ bool scratch_fits(const struct scratch *scratch, const struct trial *trial)
     const struct training *training = &trial->options.training;
     return scratch->kernels == trial->options.kernels && scratch->gradients != NULL &&
            scratch->batch == training->batch && scratch->context == training->context &&
+           scratch->recompute == training->recompute &&
+           memcmp(&scratch->parts.spec, &training->objective, sizeof training->objective) == 0 &&
            shape_equal(&scratch->table.shape, &trial->table.shape);
 }

@@ -12,8 +12,9 @@ struct scratch {
     void *gradients;                 /* a slab; NULL in a scratch for evaluation alone */
     int batch;                       /* of the training it was made for */
     int rows, context;               /* a micro-batch: (rows, context) */
-    int32_t *inputs, *targets;       /* (rows, context) */
-    int32_t *tokens;                 /* context + 1 */
+    bool recompute;                  /* what the network was made with */
+    struct objective_parts parts;    /* what windows become */
+    int32_t *tokens;                 /* context + 1: one raw window */
     double *row_losses;              /* rows */
     int *row_counts;                 /* rows */
 };
@@ -22,7 +23,11 @@ struct scratch {
  * sums are formed in the same order wherever a trial runs. */
 int micro_batch_rows(int batch, int context);
 
-struct scratch_sizes { int batch, context; bool gradients; };
+struct scratch_sizes {
+    int batch, context;
+    bool gradients, recompute;       /* as struct network_sizes */
+    const struct objective_spec *objective;
+};
 int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
                  const struct scratch_sizes *sizes, struct error *error);
 
@@ -30,8 +35,9 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
 size_t slab_floats(const struct shape *shape);
 
 /* The mean loss of the windows at positions first, first + 1, … of a set of `count` spread over all windows (the
- * i-th is window floor(i W / count)): one group of at most scratch->rows. *done: how many. */
-struct window_group { const struct windows *windows; int count, first; };
+ * i-th is window floor(i W / count)): one group of at most scratch->rows. *done: how many. `masks`: (seed, seed index,
+ * RNG_VALIDATION). */
+struct window_group { const struct windows *windows; int count, first; struct rng masks; };
 int evaluate_group(struct scratch *scratch, const void *weights, const struct corpus *valid,
                    const struct window_group *group, float *losses, int *done, struct error *error);
 

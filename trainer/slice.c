@@ -8,7 +8,8 @@ uint64_t slice_steps(const struct shape *shape, const struct training *training,
                      double flops_per_second)
 {
     const double tokens = (double)training->batch * training->context;
-    const double steps = seconds * flops_per_second / (shape_flops_per_token(shape, training->context) * tokens);
+    const double per_token = objective_flops_per_token(&training->objective, shape, training->context);
+    const double steps = seconds * flops_per_second / (per_token * tokens);
     if (!(steps > 1)) {
         return 1;
     }

@@ -133,6 +133,7 @@ struct training training_defaults(const struct shape *shape)
         .clip = 1,
         .seed = 1,
         .width_rate_scaled = true,
+        .objective = objective_defaults(shape->family),
     };
 }
 

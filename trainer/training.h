@@ -10,6 +10,7 @@
 #include "base/parameter.h"
 #include "model/shape.h"
 #include "trainer/corpus.h"
+#include "trainer/objective.h"
 
 /* X(code, name, available, summary, source) */
 #define OPTIMIZER_TABLE(X)                                                                                       \
@@ -92,6 +93,8 @@ struct training {
     double clip;                   /* global gradient norm; 1.0, 0 = off */
     uint64_t seed;                 /* 1 */
     bool width_rate_scaled;        /* width_learning_rate: scaled (true) or given */
+    bool recompute;                /* of a block only its input is kept for the backward pass: less memory, same bits */
+    struct objective_spec objective;   /* what a step predicts: the request's `data` object; the family's */
 };
 
 /* Every default filled in for a shape (the parent's): context, rate, warm-up … */
@@ -104,7 +107,7 @@ double training_default_rate(enum optimizer_name optimizer, int width);
 
 /* Refuses values out of range, a context beyond the shape's, a warm-up or decay longer than the horizon: ERROR_INVALID;
  * and rows of the tables that are not available: ERROR_INVALID, saying which are. Each disagreement is a detail with a
- * pointer relative to the training object ("/schedule/name"). */
+ * pointer relative to the training object ("/schedule/name"). The objective is for objective_check. */
 int training_check(const struct training *training, const struct shape *shape, struct error *error);
 
 /* The rate of step `step` (0-based: the first update uses step 0): the warm-up's (step + 1) / warmup, at most 1,

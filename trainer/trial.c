@@ -31,7 +31,8 @@ static int trial_check(const struct shape *shape, const struct trial_options *op
     if (!(options->hidden_rate_scale > 0 && isfinite(options->hidden_rate_scale))) {
         return error_set(error, ERROR_INVALID, "The scale of the hidden learning rates must be a positive number.");
     }
-    return training_check(&options->training, shape, error);
+    int status = training_check(&options->training, shape, error);
+    return status != 0 ? status : objective_check(&options->training.objective, shape, options->training.context, error);
 }
 
 /* Where each part lies in the slab. */

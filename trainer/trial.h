@@ -83,7 +83,7 @@ struct scratch;
 int scratch_new(struct scratch **scratch, const struct kernels *kernels, const struct tensor_table *table,
                 const struct training *training, struct error *error);
 void scratch_free(struct scratch *scratch);
-/* Does this scratch serve that trial (same shape, batch, context)? */
+/* Does this scratch serve that trial (same shape, batch, context, objective, recompute)? */
 bool scratch_fits(const struct scratch *scratch, const struct trial *trial);
 
 /* One update: micro-batches, clip, AdamW, running average. Allocates nothing. Checks *stop between micro-batches: if
@@ -109,9 +109,18 @@ int trial_evaluate(const struct trial *trial, struct scratch *scratch, const str
                    struct evaluation *evaluation, uint64_t budget_tokens, const atomic_bool *stop, bool *finished,
                    struct error *error);
 
-/* Mean loss per window of plain weights on a corpus, for `lag eval` and the loss before and after growing. */
-int evaluate_weights(const struct kernels *kernels, const struct checkpoint *checkpoint, const struct corpus *valid,
-                     const struct windows *windows, float *losses, struct error *error);
+/* Mean loss per window of plain weights on a corpus, for `lag eval` and the loss before and after growing. The masks of
+ * a denoising objective are those of a trial with this seed. ERROR_INVALID (objective_check), ERROR_IO,
+ * ERROR_NO_MEMORY. */
+struct evaluated {
+    const struct kernels *kernels;
+    const struct checkpoint *checkpoint;
+    const struct corpus *valid;
+    const struct windows *windows;
+    const struct objective_spec *objective;
+    uint64_t seed, seed_index;
+};
+int evaluate_weights(const struct evaluated *evaluated, float *losses, struct error *error);
 
 /* Statistics of per-window losses: mean and standard error (sd / sqrt(W)), in double, fixed order. */
 struct loss_summary { double mean, standard_error; };   /* NaN: mean of none, error of fewer than two */

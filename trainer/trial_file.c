@@ -57,18 +57,36 @@ static void words_hash(uint64_t *words, size_t count, uint8_t digest[HASH_BYTES]
 
 static void shape_digest(const struct shape *s, uint8_t digest[HASH_BYTES])
 {
-    uint64_t words[] = {
-        (uint64_t)s->family,     (uint64_t)s->layers, (uint64_t)s->width,   (uint64_t)s->heads,
-        (uint64_t)s->kv_heads,   (uint64_t)s->head_size, (uint64_t)s->ff,   (uint64_t)s->context,
-        (uint64_t)s->vocabulary, (uint64_t)s->tied,   (uint64_t)s->activation, double_bits(s->norm_epsilon),
-    };
-    words_hash(words, sizeof words / sizeof words[0], digest);
+    struct hash_state state;
+    char text[SHAPE_TEXT_BYTES];
+    shape_text(s, text);
+    hash_begin(&state);
+    hash_update(&state, text, strlen(text));
+    hash_end(&state, digest);
 }
 
-/* Everything that the following steps depend on. */
+/* A number per token id: TOKEN_NONE is none of a file's. */
+static void objective_digest(const struct objective_spec *o, uint8_t digest[HASH_BYTES])
+{
+    uint64_t words[10 + OBJECTIVE_SPECIAL_MAX] = {
+        (uint64_t)o->name,       (uint64_t)o->mask_token,     (uint64_t)o->pad_token,     (uint64_t)o->eos_token,
+        (uint64_t)o->sentinel_first, (uint64_t)o->sentinel_count, (uint64_t)o->sentinel_step,
+        (uint64_t)o->mode_tokens[MODE_R], (uint64_t)o->mode_tokens[MODE_S], (uint64_t)o->mode_tokens[MODE_X],
+    };
+    size_t count = 10;
+    for (int i = 0; i < o->special_tokens.count; i++) {
+        words[count++] = (uint64_t)o->special_tokens.ids[i];
+    }
+    words_hash(words, count, digest);
+}
+
+/* Everything that the following steps depend on. Not `recompute`: it decides where activations come from, and no bit of
+ * the trial. */
 static void training_digest(const struct trial_options *o, uint8_t digest[HASH_BYTES])
 {
     const struct training *t = &o->training;
+    uint64_t objective[HASH_BYTES / sizeof(uint64_t)];
+    objective_digest(&t->objective, (uint8_t *)objective);
     uint64_t words[] = {
         (uint64_t)t->batch,
         (uint64_t)t->context,
@@ -92,6 +110,10 @@ static void training_digest(const struct trial_options *o, uint8_t digest[HASH_B
         double_bits(o->hidden_rate_scale),
         (uint64_t)o->sampler,
         o->seed_index,
+        objective[0],
+        objective[1],
+        objective[2],
+        objective[3],
     };
     words_hash(words, sizeof words / sizeof words[0], digest);
 }

@@ -8,15 +8,38 @@ static bool is_stopped(const atomic_bool *stop)
     return stop != NULL && atomic_load_explicit(stop, memory_order_relaxed);
 }
 
-/* Sums the gradient of the mean loss over the whole batch into the scratch, micro-batch by micro-batch in order. */
-static int gradient_of_batch(const struct trial *trial, struct scratch *scratch, const struct corpus *train,
-                             const atomic_bool *stop, double *loss, struct error *error)
+/* Rows [first, first + rows) of the step's batch. */
+static int rows_fill(const struct trial *trial, struct scratch *scratch, const struct corpus *train, int first, int rows,
+                     struct error *error)
 {
     const struct training *training = &trial->options.training;
     const struct sampling sampling = {trial->options.sampler, training->seed, trial->options.seed_index,
                                       training->batch, training->context};
-    const double scale = 1.0 / ((double)training->batch * training->context);
+    const struct rng masks = rng_stream(training->seed, trial->options.seed_index, RNG_MASK);
     const uint64_t data_step = trial->first_data_step + trial->step;
+    for (int row = 0; row < rows; row++) {
+        int status = sample_row(&sampling, train, data_step, first + row, scratch->tokens, error);
+        if (status != 0) {
+            return status;
+        }
+        objective_fill_row(&scratch->parts, row, training->context, scratch->tokens, masks,
+                           sample_number(&sampling, data_step, first + row));
+    }
+    return 0;
+}
+
+/* What a batch's gradient came to. How many tokens are predicted is known only when all masks are drawn: the slab holds
+ * the gradient of the sum of losses over the number of targets there are, and `scale` turns it into that of the mean over
+ * predicted tokens; 1 where every token is predicted. */
+struct gradient_sum { double loss, scale; };
+
+/* Micro-batch by micro-batch, in order. */
+static int gradient_of_batch(const struct trial *trial, struct scratch *scratch, const struct corpus *train,
+                             const atomic_bool *stop, struct gradient_sum *result, struct error *error)
+{
+    const struct training *training = &trial->options.training;
+    const double targets = (double)training->batch * scratch->parts.sizes.targets, scale = 1.0 / targets;
+    uint64_t predicted = 0;
     double sum = 0;
     scratch->kernels->zero(scratch->gradients, trial->table.slab);
     for (int row = 0; row < training->batch; row += scratch->rows) {
@@ -25,15 +48,16 @@ static int gradient_of_batch(const struct trial *trial, struct scratch *scratch,
         }
         const int left = training->batch - row;
         const int rows = left < scratch->rows ? left : scratch->rows;
-        int status = sample_rows(&sampling, train, data_step, row, rows, scratch->inputs, scratch->targets,
-                                 scratch->tokens, error);
+        int status = rows_fill(trial, scratch, train, row, rows, error);
         if (status != 0) {
             return status;
         }
-        const struct batch batch = {rows, training->context, scratch->inputs, scratch->targets};
+        const struct batch batch = objective_batch(&scratch->parts, rows, training->context);
         sum += network_gradient(scratch->network, trial->weights, &batch, scale, scratch->gradients);
+        predicted += batch_predicted(&batch);
     }
-    *loss = sum * scale;
+    result->scale = targets / (double)predicted;
+    result->loss = sum * scale * result->scale;
     return 0;
 }
 
@@ -81,20 +105,21 @@ int trial_step(struct trial *trial, struct scratch *scratch, const struct corpus
     if (!scratch_fits(scratch, trial)) {
         return error_set(error, ERROR_INTERNAL, "A worker's scratch was made for another shape or batch.");
     }
-    double loss;
-    int status = gradient_of_batch(trial, scratch, train, stop, &loss, error);
+    struct gradient_sum gradient = {0};
+    int status = gradient_of_batch(trial, scratch, train, stop, &gradient, error);
     if (status != 0) {
         return status;
     }
-    const double norm = gradient_norm(trial, scratch);
-    trial->last_loss = loss;
+    const double norm = gradient.scale * gradient_norm(trial, scratch);
+    trial->last_loss = gradient.loss;
     trial->last_gradient_norm = norm;
-    if (!isfinite(loss) || !isfinite(norm)) {
+    if (!isfinite(gradient.loss) || !isfinite(norm)) {
         trial->diverged = true;
         trial->diverged_step = trial->step;
         return 0;
     }
-    optimizer_of(training->optimizer.name)->update(trial, scratch->gradients, clip_scale(training->clip, norm),
+    optimizer_of(training->optimizer.name)->update(trial, scratch->gradients,
+                                                   gradient.scale * clip_scale(training->clip, norm),
                                                    schedule_rate(training, trial->step));
     trial->step++;
     average_update(trial);

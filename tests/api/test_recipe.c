@@ -10,6 +10,7 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
     struct error error = {0};
     struct shape shape = parent_shape();
     finished_init(&f, DEMO_REQUEST);
+    f.spec.training.recompute = true;
     f.spec.training.schedule = (struct schedule_spec){.name = SCHEDULE_WSD, .warmup_steps = 7, .decay_steps = 900,
                                                       .decay_form = DECAY_EXPONENTIAL, .minimum = 0.05};
     struct study_view view = finished_view(&f);
@@ -28,7 +29,7 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
     const struct training *a = &f.spec.training, *b = &recipe.training;
     assert_true(a->batch == b->batch && a->context == b->context && a->steps == b->steps && a->seed == b->seed);
     assert_true(a->learning_rate == b->learning_rate && a->clip == b->clip
-                && a->width_rate_scaled == b->width_rate_scaled);
+                && a->width_rate_scaled == b->width_rate_scaled && b->recompute);
     assert_true(a->optimizer.beta1 == b->optimizer.beta1 && a->optimizer.weight_decay == b->optimizer.weight_decay);
     assert_true(b->schedule.name == SCHEDULE_WSD && b->schedule.decay_steps == 900 && b->schedule.minimum == 0.05
                 && b->schedule.decay_form == DECAY_EXPONENTIAL && b->schedule.warmup_steps == 7);

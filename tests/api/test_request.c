@@ -20,7 +20,7 @@ static const char EVERYTHING[] =
     "9, "
     "\"average\": {\"kind\": \"ema\", \"decay\": 0.98}, \"parametrization\": \"standard\", \"width_learning_rate\": "
     "\"given\", \"learners\": 1, \"learners_mode\": \"weights\", \"outer\": {\"name\": \"none\"}, \"recompute\": "
-    "false, "
+    "true, "
     "\"compute\": \"f32\"}, \"selection\": {\"k\": 300, \"max_k\": 300, \"valid_tokens\": 640, \"evaluate_every\": "
     "50, "
     "\"raw_share\": 0.5, \"rank_by\": \"predicted\", \"confidence\": 0.9, \"compare\": \"steps\", \"eliminate\": "
@@ -53,7 +53,8 @@ static void every_known_value_reaches_the_spec(void **state)
     assert_int_equal(t->batch, 4);
     assert_int_equal(t->context, 32);
     assert_int_equal(t->steps, 5000);
-    assert_true(t->learning_rate == 0.0005 && t->clip == 0 && t->seed == 9 && !t->width_rate_scaled);
+    assert_true(t->learning_rate == 0.0005 && t->clip == 0 && t->seed == 9 && !t->width_rate_scaled
+                && t->recompute);
     assert_true(t->optimizer.beta1 == 0.8 && t->optimizer.beta2 == 0.99 && t->optimizer.epsilon == 1e-6
                 && t->optimizer.weight_decay == 0);
     assert_int_equal(t->schedule.name, SCHEDULE_WSD);
@@ -85,7 +86,8 @@ static void absent_fields_get_the_contracts_defaults(void **state)
     assert_true(t->optimizer.name == OPTIMIZER_ADAMW && t->optimizer.beta1 == 0.9 && t->optimizer.beta2 == 0.95
                 && t->optimizer.epsilon == 1e-8 && t->optimizer.weight_decay == 0.1);
     assert_true(t->schedule.name == SCHEDULE_CONSTANT && t->schedule.warmup_steps == 100 && t->seed == 1);
-    assert_true(t->average.kind == AVERAGE_WINDOW && t->average.fraction == 0.2 && t->width_rate_scaled);
+    assert_true(t->average.kind == AVERAGE_WINDOW && t->average.fraction == 0.2 && t->width_rate_scaled
+                && !t->recompute);
     assert_true(s->k_auto && s->max_k == 1000 && s->k_min == 200 && s->valid_tokens == 100000
                 && s->evaluate_every == 0);
     assert_true(s->raw_share == 0.25 && s->confidence == 0.95 && s->rank_by == RANK_BY_LOSS);
@@ -244,6 +246,7 @@ static void parts_are_read_on_their_own(void **state)
     struct spec_data data;
     struct error error = {0};
     struct shape shape = parent_shape();
+    struct objective_spec objective = objective_defaults(shape.family);
     static const char operators[] = "[{\"op\": \"middle\", \"layers\": 6, \"block\": 1}]";
     assert_ok(request_operators(operators, strlen(operators), &list, &error), &error);
     assert_string_equal(list.steps[0].op->name, "middle");
@@ -258,9 +261,9 @@ static void parts_are_read_on_their_own(void **state)
     assert_string_equal(error.details[0].pointer, "/batch");
     error_clear(&error);
     static const char tokens[] = "{\"train\": \"x.bin\", \"format\": \"u16\", \"sampler\": \"sequential\"}";
-    assert_ok(request_data(tokens, strlen(tokens), &data, &error), &error);
+    assert_ok(request_data(tokens, strlen(tokens), &data, &objective, &error), &error);
     assert_true(!strcmp(data.train, "x.bin") && data.format == CORPUS_U16 && data.sampler == SAMPLER_SEQUENTIAL);
-    assert_fails(request_data("{}", 2, &data, &error), ERROR_INVALID, &error);
+    assert_fails(request_data("{}", 2, &data, &objective, &error), ERROR_INVALID, &error);
     assert_string_equal(error.details[0].pointer, "/train");
 }
 

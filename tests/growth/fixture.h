@@ -47,7 +47,7 @@ static UNUSED void random_checkpoint(struct checkpoint *checkpoint, const struct
     for (int t = 0; t < checkpoint->table.count; t++) {
         const struct tensor *tensor = &checkpoint->table.tensors[t];
         enum role role = tensor->row->role;
-        double center = role == ROLE_NORM_GAIN || role == ROLE_FINAL_NORM_GAIN ? 1 : 0;
+        double center = role_is_gain(role) ? 1 : 0;
         for (size_t i = tensor->offset; i < tensor->offset + tensor->count; i++) {
             checkpoint->weights[i] = (float)(center + 0.4 * draw(&state));
             if (moments) {

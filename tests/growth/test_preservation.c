@@ -231,7 +231,7 @@ static double *gradient_of(const struct checkpoint *checkpoint, double *loss)
     struct network *network;
     size_t slab = checkpoint->table.slab;
     int32_t tokens[2 * 8], targets[2 * 8];
-    struct batch batch = {2, 8, tokens, targets};
+    struct batch batch = {.rows = 2, .context = 8, .inputs = tokens, .targets = targets};
     for (int i = 0; i < 16; i++) {
         tokens[i] = (i * 7 + 3) % 19;
         targets[i] = (i * 5 + 1) % 19;

@@ -31,7 +31,7 @@ static inline void fixture_weights(struct network_fixture *fixture, double devia
     size_t element = fixture->kernels->element;
     for (int i = 0; i < fixture->table.count; i++) {
         const struct tensor *tensor = &fixture->table.tensors[i];
-        bool is_gain = tensor->row->role == ROLE_NORM_GAIN || tensor->row->role == ROLE_FINAL_NORM_GAIN;
+        bool is_gain = role_is_gain(tensor->row->role);
         struct rng rng = rng_stream(7, (uint64_t)i, RNG_INIT);
         for (size_t j = 0; j < tensor->count; j++) {
             float value = (float)((is_gain ? 1 : 0) + deviation * rng_normal(&rng));
@@ -63,7 +63,9 @@ static inline void fixture_init(struct network_fixture *fixture, const struct ke
         fixture->inputs[i] = (int32_t)rng_below(&rng, (uint64_t)shape->vocabulary);
         fixture->targets[i] = (int32_t)rng_below(&rng, (uint64_t)shape->vocabulary);
     }
-    fixture->batch = (struct batch){rows, context, fixture->inputs, fixture->targets};
+    fixture->batch = (struct batch){
+        .rows = rows, .context = context, .inputs = fixture->inputs, .targets = fixture->targets,
+    };
     fixture_weights(fixture, 0.3);
 }
 

@@ -97,7 +97,7 @@ struct norm_case {
 static double norm_value(void *context)
 {
     struct norm_case *c = context;
-    struct norm norm = {ROWS, WIDTH, 1e-5};
+    struct norm norm = {.rows = ROWS, .width = WIDTH, .epsilon = 1e-5};
     struct norm_forward buffers = {c->x, c->branch, c->branch_bias, c->gain, c->bias, c->sum, c->out, c->statistics};
     ops->layer_norm(&norm, &buffers);
     return dot_doubles(c->weight, c->out, ROWS * WIDTH);
@@ -139,7 +139,7 @@ static void layer_norm_backward_is_the_derivative(void **state)
     double d_sum[ROWS * WIDTH] = {0}, d_gain[WIDTH] = {0}, d_bias[WIDTH] = {0};
     norm_case_fill(&c);
     norm_value(&c);
-    struct norm norm = {ROWS, WIDTH, 1e-5};
+    struct norm norm = {.rows = ROWS, .width = WIDTH, .epsilon = 1e-5};
     struct norm_backward buffers = {c.sum, c.statistics, c.gain, c.weight, d_sum, d_gain, d_bias};
     ops->layer_norm_backward(&norm, &buffers);
     assert_close(difference_residual(norm_value, &c, c.x, d_sum, ROWS * WIDTH), BOUND);
@@ -214,7 +214,8 @@ static double attention_value(void *context)
 {
     struct attention_case *c = context;
     struct attention_forward buffers = {
-        c->joined, c->joined + OUT_STRIDE, c->joined + OUT_STRIDE + KV_HEADS * HEAD_SIZE, c->out, c->lse, c->scratch,
+        .q = c->joined, .k = c->joined + OUT_STRIDE, .v = c->joined + OUT_STRIDE + KV_HEADS * HEAD_SIZE,
+        .out = c->out, .lse = c->lse, .scratch = c->scratch,
     };
     ops->attention(&c->sizes, &buffers);
     return dot_doubles(c->weight, c->out, OUT);
@@ -223,7 +224,9 @@ static double attention_value(void *context)
 static struct attention_case attention_case_of(bool causal)
 {
     struct attention_case c = {
-        .sizes = {BATCH, HEADS, KV_HEADS, HEAD_SIZE, QUERIES, QUERIES, causal, 0.7, STRIDE, STRIDE, OUT_STRIDE},
+        .sizes = {.batch = BATCH, .heads = HEADS, .kv_heads = KV_HEADS, .head_size = HEAD_SIZE, .queries = QUERIES,
+                  .keys = QUERIES, .causal = causal, .scale = 0.7, .q_stride = STRIDE, .kv_stride = STRIDE,
+                  .out_stride = OUT_STRIDE},
     };
     fill_normal(c.joined, JOINED, 31, 0, 1);
     fill_normal(c.weight, OUT, 32, 0, 1);
@@ -240,8 +243,8 @@ static void attention_backward_is_the_derivative(void **state)
         attention_value(&c);
         size_t k = OUT_STRIDE, v = OUT_STRIDE + KV_HEADS * HEAD_SIZE;
         struct attention_backward buffers = {
-            c.joined, c.joined + k, c.joined + v, c.out, c.lse, c.weight, d_joined, d_joined + k, d_joined + v,
-            c.scratch,
+            .q = c.joined, .k = c.joined + k, .v = c.joined + v, .out = c.out, .lse = c.lse, .d_out = c.weight,
+            .d_q = d_joined, .d_k = d_joined + k, .d_v = d_joined + v, .scratch = c.scratch,
         };
         ops->attention_backward(&c.sizes, &buffers);
         assert_close(difference_residual(attention_value, &c, c.joined, d_joined, JOINED), BOUND);

@@ -127,6 +127,29 @@ static void names_are_found_again_and_aliases_mean_the_same_function(void **stat
     assert_int_equal(family_parse("gpt3"), -1);
 }
 
+/* T5's sides, each weight with the tokens that pass it: the decoder's keys and values of the encoder's output are made
+ * from the encoder's tokens. Counted by hand from the sizes. */
+static void flops_of_an_encoder_decoder_count_each_side_by_its_length(void **state)
+{
+    (void)state;
+    struct shape shape = {
+        .family = FAMILY_T5, .layers = 2, .decoder_layers = 3, .width = 7, .heads = 3, .kv_heads = 3, .head_size = 2,
+        .ff = 5, .context = 100, .vocabulary = 11, .buckets = 8, .bucket_distance = 20, .norm_epsilon = 1e-6,
+        .activation = ACTIVATION_RELU,
+    };
+    for (int gated = 0; gated < 2; gated++) {
+        const double square = 7 * 6, mlp = (gated ? 3 : 2) * 7 * 5, head = 11 * 7, read = 30, written = 9;
+        const double encoder = 2 * (4 * square + mlp) * read + 3 * 2 * square * read;
+        const double decoder = 3 * (6 * square + mlp) * written + head * written;
+        const double pairs = 2 * read * read + 3 * written * (written + read);
+        shape.gated = gated;
+        assert_near(shape_flops_per_row(&shape, 30, 9), 6 * (encoder + decoder) + 12 * pairs * 6, 1e-6);
+        shape.tied = !shape.tied;
+        assert_near(shape_flops_per_row(&shape, 30, 9), 6 * (encoder + decoder) + 12 * pairs * 6, 1e-6);
+        assert_near(shape_flops_per_token(&shape, 20), shape_flops_per_row(&shape, 20, 20) / 40, 1e-6);
+    }
+}
+
 TEST_MAIN(cmocka_unit_test(parameters_of_gpt2_small_are_124439808),
           cmocka_unit_test(product_weights_leave_look_ups_out_and_count_the_head_once),
           cmocka_unit_test(every_size_out_of_range_is_refused_by_name),
@@ -134,4 +157,5 @@ TEST_MAIN(cmocka_unit_test(parameters_of_gpt2_small_are_124439808),
           cmocka_unit_test(sizes_that_do_not_fit_together_are_all_named),
           cmocka_unit_test(parameter_counts_beyond_60_bits_are_refused),
           cmocka_unit_test(equality_looks_at_every_field),
-          cmocka_unit_test(names_are_found_again_and_aliases_mean_the_same_function))
+          cmocka_unit_test(names_are_found_again_and_aliases_mean_the_same_function),
+          cmocka_unit_test(flops_of_an_encoder_decoder_count_each_side_by_its_length))

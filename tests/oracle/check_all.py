@@ -2,9 +2,9 @@
 
     python tests/oracle/check_all.py [--lag ./lag] > tests/oracle/check_load.log
 
-Trained, continued, grown and searched by `lag`; saved by transformers in every layout (sharded, 16 bits, without prefix,
-untied, with old buffers, with tokenizers) and then read, grown and trained by `lag`; and what must be refused. All of it in a
-temporary directory, a minute or two on two cores.
+Trained, continued and grown by `lag`, of every family, and searched; saved by transformers in every layout (sharded, 16 bits,
+without prefix, untied, with old buffers, with tokenizers) and then read, grown and trained by `lag`; and what must be refused.
+All of it in a temporary directory, a minute or two on two cores.
 """
 import argparse
 import filecmp
@@ -17,8 +17,8 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertConfig, BertForPreTraining, GPT2Config, GPT2ForSequenceClassification
+from transformers import GPT2LMHeadModel, GPT2Model, PreTrainedTokenizerFast
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import check_load
@@ -60,10 +60,15 @@ class World:
     def check(self, name):
         return check_load.check(self.lag, self.path(name))
 
-    def train(self, source, out, steps):
-        run_lag(self.lag, "train", *source, "--data", self.path("train.bin"), "--valid", self.path("valid.bin"), "--format",
-                "bytes", "--sampler", "sequential", "--training", self.path("training.json"), "--steps", steps,
-                "--valid-tokens", 2000, "--out", self.path(out))
+    def train(self, source, out, steps, objective=None):
+        """objective: members of a study's data object, for those that need tokens of their own."""
+        data = ["--data", self.path("train.bin"), "--valid", self.path("valid.bin"), "--format", "bytes"]
+        if objective:
+            data = ["--data", self.path("data.json")]
+            files = dict(train=str(self.path("train.bin")), valid=str(self.path("valid.bin")), format="bytes")
+            self.path("data.json").write_text(json.dumps({**files, **objective}))
+        run_lag(self.lag, "train", *source, *data, "--sampler", "sequential", "--training", self.path("training.json"), "--steps",
+                steps, "--valid-tokens", 2000, "--out", self.path(out))
 
     def grow(self, name, out, operators, *flags):
         answer = json.loads(run_lag(self.lag, "grow", "--checkpoint", self.path(name), "--operators", json.dumps(operators),
@@ -125,6 +130,51 @@ def grown(world, out, operators, promised, *flags):
     if promised:
         within("preservation", preservation, 1e-4)
     world.check(out)
+
+
+# Heads that share keys, a head size of its own, a window, biases: what sets the families apart.
+LLAMA = dict(num_hidden_layers=2, hidden_size=48, num_attention_heads=6, num_key_value_heads=2, intermediate_size=80,
+             max_position_embeddings=CONTEXT, vocab_size=256)
+BERT = dict(model_type="bert", num_hidden_layers=2, hidden_size=48, num_attention_heads=3, intermediate_size=96,
+            max_position_embeddings=CONTEXT, vocab_size=257, type_vocab_size=2)
+T5 = dict(model_type="t5", num_layers=2, num_decoder_layers=2, d_model=48, d_kv=20, num_heads=3, d_ff=96, n_positions=CONTEXT,
+          vocab_size=290)
+MLM = dict(objective="mlm", mask_token=256)
+SPANS = dict(objective="span_corruption", pad_token=256, eos_token=257, sentinel_first=289, sentinel_count=30)
+FAMILIES = {
+    "llama": (dict(model_type="llama", **LLAMA), None),
+    "llama, tied, llama3 angles": (dict(
+        model_type="llama", tie_word_embeddings=True, head_dim=10, attention_bias=True, mlp_bias=True, rope_theta=300.0,
+        rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=0.1, high_freq_factor=1.2,
+                          original_max_position_embeddings=8), **LLAMA), None),
+    "mistral": (dict(model_type="mistral", head_dim=12, sliding_window=7, **LLAMA), None),
+    "qwen2": (dict(model_type="qwen2", tie_word_embeddings=True, **LLAMA), None),
+    "bert": (BERT, MLM),
+    "bert, with pooler and next-sentence head": (dict(architectures=["BertForPreTraining"], **BERT), MLM),
+    "t5": (T5, SPANS),
+    "t5, gated, head of its own": ({**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, SPANS),
+}
+
+
+def of_family(world, title):
+    """From scratch, by depth, by width, and on from the optimizer's state."""
+    config, objective = FAMILIES[title]
+    name = title.replace(",", "").replace(" ", "-")
+    source = ["--shape", world.path(f"{name}.json")]
+    world.path(f"{name}.json").write_text(json.dumps(config))
+    if "architectures" in config:      # what lag has no use for and keeps: transformers starts it
+        source = ["--checkpoint", world.path(f"{name}-start")]
+        torch.manual_seed(4)
+        BertForPreTraining(BertConfig(**config)).save_pretrained(source[1])
+    world.train(source, name, 60, objective)
+    world.check(name)
+    both = [{"op": "stack", "encoder_layers": 4, "decoder_layers": 6}]
+    world.grow(name, f"{name}-deep", both if config["model_type"] == "t5" else STACK, "--moments", "carry")
+    world.check(f"{name}-deep")
+    within("preservation", world.grow(name, f"{name}-wide", [{**WIDEN[0], "noise_db": None}]), 1e-4)
+    world.check(f"{name}-wide")
+    world.train(["--checkpoint", world.path(f"{name}-deep")], f"{name}-later", 75, objective)
+    world.check(f"{name}-later")
 
 
 def searched(world):
@@ -261,6 +311,8 @@ def all_cases(world):
          [{"op": "hyperclone", "width": 144}, {"op": "stack", "layers": 6}], False, "--moments", "carry")
     case("lag grow, widen_ff", grown, "ff", [{"op": "widen_ff", "ff": 384}], True)
     case("lag run, the winner's files", searched)
+    for family in FAMILIES:
+        case(f"lag train and grow, {family}", of_family, family)
     for activation in ("gelu_new", "gelu", "relu", "silu", "gelu_pytorch_tanh", "gelu_fast", "swish"):
         case(f"transformers, {activation}", saved, activation, random_model(activation_function=activation))
     case("transformers, default sizes of everything but layers, width and vocabulary", saved, "defaults",

@@ -2,10 +2,12 @@
 
     python tests/oracle/check_load.py [--lag ./lag] DIRECTORY...
 
-For each directory: GPT2LMHeadModel.from_pretrained finds no missing, unexpected or mismatched key; its logits in float64
-and those of `lag logits` agree within 2e-5 of the largest; the mean loss of `lag eval` agrees within 1e-5; where there is an
-optimizer.safetensors it names the model file by its hash, and load_optimizer (the lines that docs/checkpoints.md shows)
-brings a torch.optim.AdamW to that state. Prints residuals and bounds; exits 1 if one is beyond.
+For each directory, of any family: from_pretrained of the class that config.json names finds no missing, unexpected or
+mismatched key; its logits in float64 and those of `lag logits` agree within 2e-5 of the largest, for whole rows and for padded
+ones (bert with token types, t5 with a decoder's side); of causal models the mean loss of `lag eval` agrees within 1e-5 (what
+the denoising objectives hide is drawn by lag, and checked by its own tests); where there is an optimizer.safetensors it names
+the model file by its hash, and load_optimizer (the lines that docs/checkpoints.md shows) brings a torch.optim.AdamW to that
+state. Prints residuals and bounds; exits 1 if one is beyond.
 """
 import argparse
 import hashlib
@@ -17,9 +19,9 @@ import tempfile
 
 import numpy
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import GPT2LMHeadModel
 from transformers.utils import logging
 
 # Tokens that each check draws; a vocabulary beyond 65536 would need another format than u16.
@@ -28,7 +30,7 @@ TOKENS = 4000
 
 def load_optimizer(model, directory):
     state = load_file(f"{directory}/optimizer.safetensors")
-    names = {name if f"{name}.m" in state else name.removeprefix("transformer."): p for name, p in model.named_parameters()}
+    names = {name if f"{name}.m" in state else name.partition(".")[2]: p for name, p in model.named_parameters()}
     optimizer = torch.optim.AdamW([
         {"params": [p for p in names.values() if p.dim() >= 2], "weight_decay": 0.1},
         {"params": [p for p in names.values() if p.dim() < 2], "weight_decay": 0.0},
@@ -60,34 +62,78 @@ def run_lag(lag, *arguments):
     return done.stdout
 
 
+def class_of(config):
+    """The class that lag wrote, or the family's model with a language head."""
+    kinds = {"t5": "T5ForConditionalGeneration", "bert": "BertForMaskedLM"}
+    if config.model_type == "bert" and config.architectures == ["BertForPreTraining"]:
+        return transformers.BertForPreTraining
+    return getattr(transformers, kinds.get(config.model_type, "AutoModelForCausalLM"))
+
+
 def load(directory):
-    """Float64, so that what is compared with is exact; 16-bit weights are widened without loss."""
-    model, info = GPT2LMHeadModel.from_pretrained(directory, output_loading_info=True, attn_implementation="eager",
-                                                  dtype=torch.float32, reorder_and_upcast_attn=False)
+    """Float64, so that what is compared with is exact; 16-bit weights are widened without loss. RMS norms, and here and there
+    a softmax, stay in float32: transformers computes them so whatever the dtype."""
+    config = transformers.AutoConfig.from_pretrained(directory)
+    options = dict(reorder_and_upcast_attn=False) if config.model_type == "gpt2" else {}
+    model, info = class_of(config).from_pretrained(directory, output_loading_info=True, attn_implementation="eager",
+                                                   dtype=torch.float32, **options)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         require(not info.get(kind), f"{kind}: {info.get(kind)}")
     return model.double().eval()
+
+
+def context_of(model):
+    names = ("n_positions", "max_position_embeddings")
+    return next(value for value in (getattr(model.config, name, None) for name in names) if value is not None)
+
+
+def logits_of(model, parts):
+    with torch.no_grad():
+        out = model(**parts)
+    return out.prediction_logits if "prediction_logits" in out else out.logits
 
 
 def tokens_of(model, seed):
     return numpy.random.default_rng(seed).integers(0, model.config.vocab_size, TOKENS)
 
 
-def check_logits(lag, directory, model, scratch):
-    context = model.config.n_positions
-    inputs = torch.from_numpy(tokens_of(model, 1)[:3 * context]).view(3, context)
-    save_file({"input_ids": inputs}, f"{scratch}/ids.safetensors")
+def mask_of(rows, length, cut):
+    """Ones; of row i the last i `cut` are padding, and of row 1 the third token too, which later ones would see."""
+    mask = (torch.arange(length) < length - cut * torch.arange(rows)[:, None]).long()
+    mask[1, 2] = 0
+    return mask
+
+
+def parts_of(model, padded):
+    """Three rows as long as the model takes them; a decoder's are shorter."""
+    context = context_of(model)
+    tokens = torch.from_numpy(tokens_of(model, 1))
+    parts = {"input_ids": tokens[:3 * context].view(3, context).clone()}
+    if model.config.model_type == "bert":
+        parts["token_type_ids"] = tokens[-3 * context:].view(3, context) % model.config.type_vocab_size
+    if model.config.is_encoder_decoder:
+        parts["decoder_input_ids"] = tokens[-3 * (context - 3):].view(3, context - 3).clone()
+    if padded:
+        parts["attention_mask"] = mask_of(3, context, 3)
+    if padded and model.config.is_encoder_decoder:
+        parts["decoder_attention_mask"] = mask_of(3, context - 3, 2)
+    return parts
+
+
+def check_logits(lag, directory, model, scratch, padded):
+    parts = parts_of(model, padded)
+    save_file(parts, f"{scratch}/ids.safetensors")
     run_lag(lag, "logits", "--checkpoint", directory, "--tokens", f"{scratch}/ids.safetensors", "--out",
             f"{scratch}/logits.safetensors")
     actual = load_file(f"{scratch}/logits.safetensors")["logits"].double()
-    with torch.no_grad():
-        expected = model(input_ids=inputs).logits
-    within("logits", ((actual - expected).abs().max() / expected.abs().max()).item(), 2e-5)
+    expected = logits_of(model, parts)
+    require(actual.shape == expected.shape, "logits of another shape")
+    within("logits, padded" if padded else "logits", ((actual - expected).abs().max() / expected.abs().max()).item(), 2e-5)
 
 
 def check_loss(lag, directory, model, scratch):
     """The validation windows of docs/api.md: of N that do not overlap, window i of W starts at floor(i N / W) context."""
-    context = model.config.n_positions
+    context = context_of(model)
     tokens = tokens_of(model, 2)
     tokens.astype("<u2").tofile(f"{scratch}/tokens.bin")
     possible = (len(tokens) - 1) // context
@@ -124,6 +170,11 @@ def check_optimizer(directory):
           f"a step works")
 
 
+def layers_of(model):
+    config = model.config
+    return f"{config.num_layers} + {config.num_decoder_layers}" if config.is_encoder_decoder else config.num_hidden_layers
+
+
 def check(lag, directory):
     directory = pathlib.Path(directory)
     with tempfile.TemporaryDirectory() as scratch:
@@ -131,10 +182,12 @@ def check(lag, directory):
         with safe_open(directory / "model.safetensors", "pt") as file:
             dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}
             require(file.metadata() == {"format": "pt"}, "metadata")
-        print(f"    {model.config.n_layer} layers of {model.config.n_embd}, {', '.join(sorted(dtypes))}: no missing, "
-              f"unexpected or mismatched keys")
-        check_logits(lag, directory, model, scratch)
-        check_loss(lag, directory, model, scratch)
+        print(f"    {type(model).__name__}, {layers_of(model)} layers of {model.config.hidden_size}, "
+              f"{', '.join(sorted(dtypes))}: no missing, unexpected or mismatched keys")
+        check_logits(lag, directory, model, scratch, False)
+        check_logits(lag, directory, model, scratch, True)
+        if model.config.model_type not in ("bert", "t5"):
+            check_loss(lag, directory, model, scratch)
     if (directory / "optimizer.safetensors").exists():
         check_optimizer(directory)
     return model

@@ -83,7 +83,7 @@ def pairs(values):
 
 
 def short_name(name):
-    return name.removeprefix("transformer.")
+    return name.removeprefix("transformer.").removeprefix("model.")
 
 
 def reference_of_batch(model, prefix, inputs, targets, out):

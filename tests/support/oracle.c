@@ -82,16 +82,26 @@ struct batch oracle_batch(const struct oracle *oracle, const char *name)
     struct batch batch = {0};
     int rows, context;
     batch.inputs = read_tokens(oracle, name, "input_ids", &batch.rows, &batch.context);
+    if (oracle->checkpoint.table.shape.decoder_layers > 0) {
+        batch.decoder_inputs = read_tokens(oracle, name, "decoder_input_ids", &rows, &batch.decoder_context);
+        assert_int_equal(rows, batch.rows);
+    }
     batch.targets = read_tokens(oracle, name, "targets", &rows, &context);
     assert_int_equal(rows, batch.rows);
-    assert_int_equal(context, batch.context);
+    assert_int_equal(context, oracle_batch_targets(&batch));
     return batch;
+}
+
+int oracle_batch_targets(const struct batch *batch)
+{
+    return batch->decoder_inputs != NULL ? batch->decoder_context : batch->context;
 }
 
 void oracle_batch_free(struct batch *batch)
 {
     memory_free((void *)batch->inputs);
     memory_free((void *)batch->targets);
+    memory_free((void *)batch->decoder_inputs);
     memset(batch, 0, sizeof *batch);
 }
 

@@ -24,9 +24,12 @@ float *oracle_floats(const struct oracle *oracle, size_t count, const char *name
     __attribute__((format(printf, 3, 4)));
 /* Number `index` of a list kept as pairs of F32. */
 double oracle_number(const struct oracle *oracle, const char *name, size_t index);
-/* A batch "short" or "full"; targets that are not counted are TARGET_IGNORED. Free with oracle_batch_free. */
+/* A batch "short" or "full", with its decoder's side where it has one; targets that are not counted are TARGET_IGNORED.
+ * Masks are left out. Free with oracle_batch_free. */
 struct batch oracle_batch(const struct oracle *oracle, const char *name);
 void oracle_batch_free(struct batch *batch);
+/* Targets of a row: the decoder's of an encoder-decoder. */
+int oracle_batch_targets(const struct batch *batch);
 
 /* How far a list is from its reference: both are Euclidean norms. */
 struct oracle_distance { double difference, reference; };

@@ -69,7 +69,7 @@ static double reference_loss(const float *weights, int window)
         inputs[t] = fixture->tokens[start + t];
         targets[t] = fixture->tokens[start + t + 1];
     }
-    const struct batch batch = {1, 8, inputs, targets};
+    const struct batch batch = {.rows = 1, .context = 8, .inputs = inputs, .targets = targets};
     assert_ok(network_new(&network, kernels_ref_double(), table, 1, 8, false, &error), &error);
     network_loss(network, doubles, &batch, &loss, &count);
     assert_int_equal(count, 8);
@@ -180,14 +180,18 @@ static void plain_weights_give_the_same_losses(void **state)
     run(&evaluation, UINT64_MAX);
     assert_ok(trial_export(&trial, &fixture->checkpoint, &error), &error);
     const struct kernels *bodies[2] = {kernels_cpu(), kernels_ref_float()};
+    struct evaluated evaluated = {
+        .checkpoint = &fixture->checkpoint, .valid = &fixture->valid, .windows = &evaluation.windows,
+        .objective = &fixture->options.training.objective,
+    };
     for (int i = 0; i < 2; i++) {
-        assert_ok(evaluate_weights(bodies[i], &fixture->checkpoint, &fixture->valid, &evaluation.windows, plain,
-                                   &error), &error);
+        evaluated.kernels = bodies[i];
+        assert_ok(evaluate_weights(&evaluated, plain, &error), &error);
         assert_close(largest_difference(plain, losses, WINDOWS), 3e-6);
     }
+    evaluated.kernels = kernels_cpu();
     SWEEP_FAULTS(FAULT_ALLOC, n) {
-        int result = evaluate_weights(kernels_cpu(), &fixture->checkpoint, &fixture->valid, &evaluation.windows, plain,
-                                      &error);
+        int result = evaluate_weights(&evaluated, plain, &error);
         if (fault_struck(FAULT_ALLOC, n)) {
             assert_fails(result, ERROR_NO_MEMORY, &error);
             error_clear(&error);
@@ -196,7 +200,8 @@ static void plain_weights_give_the_same_losses(void **state)
         }
     }
     const struct windows none = {0};
-    assert_ok(evaluate_weights(kernels_cpu(), &fixture->checkpoint, &fixture->valid, &none, plain, &error), &error);
+    evaluated.windows = &none;
+    assert_ok(evaluate_weights(&evaluated, plain, &error), &error);
 }
 
 static void nan_weights_give_nan_losses(void **state)

@@ -85,17 +85,18 @@ static void random_rows_equal_a_plain_loop_and_stay_inside(void **state)
 {
     (void)state;
     const struct sampling sampling = {SAMPLER_RANDOM, 42, 3, 6, 8};
-    int32_t inputs[6 * 8], targets[6 * 8], scratch[9];
+    int32_t tokens[9];
     struct error error = {0};
     for (uint64_t step = 0; step < 200; step++) {
-        assert_ok(sample_rows(&sampling, &corpus, step, 0, 6, inputs, targets, scratch, &error), &error);
         /* the stream is drawn one after the other: row r of step s is draw 6 s + r */
         struct rng rng = rng_stream(42, 3, RNG_DATA);
         rng.position = step * 6;
         for (int row = 0; row < 6; row++) {
             const uint64_t start = (uint64_t)(((unsigned __int128)rng_u64(&rng) * (TOKENS - 8)) >> 64);
             assert_true(start + 8 < TOKENS);
-            expect_row(inputs + 8 * row, targets + 8 * row, 8, start);
+            assert_ok(sample_row(&sampling, &corpus, step, row, tokens, &error), &error);
+            expect_row(tokens, tokens + 1, 8, start);
+            assert_int_equal(sample_number(&sampling, step, row), step * 6 + (uint64_t)row);
         }
     }
 }
@@ -106,13 +107,13 @@ static void random_starts_reach_both_ends(void **state)
     struct corpus tiny = corpus;
     tiny.tokens = 12;   /* starts 0..3 for a context of 8 */
     const struct sampling sampling = {SAMPLER_RANDOM, 1, 0, 1, 8};
-    int32_t inputs[8], targets[8], scratch[9];
+    int32_t tokens[9];
     int seen[4] = {0};
     struct error error = {0};
     for (uint64_t step = 0; step < 200; step++) {
-        assert_ok(sample_rows(&sampling, &tiny, step, 0, 1, inputs, targets, scratch, &error), &error);
+        assert_ok(sample_row(&sampling, &tiny, step, 0, tokens, &error), &error);
         for (int start = 0; start < 4; start++) {
-            seen[start] += inputs[0] == token_at((uint64_t)start);
+            seen[start] += tokens[0] == token_at((uint64_t)start);
         }
     }
     assert_int_equal(seen[0] + seen[1] + seen[2] + seen[3], 200);
@@ -121,37 +122,21 @@ static void random_starts_reach_both_ends(void **state)
     }
 }
 
-static void rows_do_not_depend_on_how_a_batch_is_cut(void **state)
-{
-    (void)state;
-    for (int sampler = 0; sampler < SAMPLER_COUNT; sampler++) {
-        const struct sampling sampling = {(enum sampler)sampler, 5, 0, 6, 8};
-        int32_t whole[6 * 8], targets[6 * 8], piece[2 * 8], piece_targets[2 * 8], scratch[9];
-        struct error error = {0};
-        assert_ok(sample_rows(&sampling, &corpus, 17, 0, 6, whole, targets, scratch, &error), &error);
-        for (int row = 0; row < 6; row += 2) {
-            assert_ok(sample_rows(&sampling, &corpus, 17, row, 2, piece, piece_targets, scratch, &error), &error);
-            assert_memory_equal(piece, whole + 8 * row, sizeof piece);
-            assert_memory_equal(piece_targets, targets + 8 * row, sizeof piece);
-        }
-    }
-}
-
 static void sequential_rows_follow_each_other_modulo_the_length(void **state)
 {
     (void)state;
     const struct sampling sampling = {SAMPLER_SEQUENTIAL, 1, 0, 3, 8};
-    int32_t inputs[3 * 8], targets[3 * 8], scratch[9];
+    int32_t tokens[9];
     struct error error = {0};
     for (uint64_t step = 0; step < 100; step++) {
-        assert_ok(sample_rows(&sampling, &corpus, step, 0, 3, inputs, targets, scratch, &error), &error);
-        for (uint64_t row = 0; row < 3; row++) {
-            expect_row(inputs + 8 * row, targets + 8 * row, 8, (step * 3 + row) * 8);
+        for (int row = 0; row < 3; row++) {
+            assert_ok(sample_row(&sampling, &corpus, step, row, tokens, &error), &error);
+            expect_row(tokens, tokens + 1, 8, (step * 3 + (uint64_t)row) * 8);
         }
     }
     const uint64_t far = UINT64_C(1) << 61;   /* (far * 3) * 8 would overflow */
-    assert_ok(sample_rows(&sampling, &corpus, far, 0, 1, inputs, targets, scratch, &error), &error);
-    expect_row(inputs, targets, 8, (uint64_t)((unsigned __int128)far * 24 % TOKENS));
+    assert_ok(sample_row(&sampling, &corpus, far, 0, tokens, &error), &error);
+    expect_row(tokens, tokens + 1, 8, (uint64_t)((unsigned __int128)far * 24 % TOKENS));
 }
 
 static void a_corpus_without_a_whole_row_is_refused(void **state)
@@ -160,9 +145,9 @@ static void a_corpus_without_a_whole_row_is_refused(void **state)
     struct corpus tiny = corpus;
     tiny.tokens = 8;
     const struct sampling sampling = {SAMPLER_RANDOM, 1, 0, 1, 8};
-    int32_t inputs[8], targets[8], scratch[9];
+    int32_t tokens[9];
     struct error error = {0};
-    assert_fails(sample_rows(&sampling, &tiny, 0, 0, 1, inputs, targets, scratch, &error), ERROR_INVALID, &error);
+    assert_fails(sample_row(&sampling, &tiny, 0, 0, tokens, &error), ERROR_INVALID, &error);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -170,6 +155,5 @@ TEST_MAIN(CASE(windows_are_spread_over_the_whole_corpus),
           CASE(positions_of_a_huge_corpus_do_not_overflow),
           CASE(random_rows_equal_a_plain_loop_and_stay_inside),
           CASE(random_starts_reach_both_ends),
-          CASE(rows_do_not_depend_on_how_a_batch_is_cut),
           CASE(sequential_rows_follow_each_other_modulo_the_length),
           CASE(a_corpus_without_a_whole_row_is_refused))

@@ -80,7 +80,7 @@ static void reference_gradient(struct reference *reference, uint64_t step)
             targets[b * context + t] = fixture->tokens[(start + (uint64_t)t + 1) % tokens];
         }
     }
-    const struct batch rows = {batch, context, inputs, targets};
+    const struct batch rows = {.rows = batch, .context = context, .inputs = inputs, .targets = targets};
     const double count = (double)batch * context;
     memset(reference->g, 0, fixture->checkpoint.table.slab * sizeof(double));
     reference->loss = network_gradient(reference->network, reference->w, &rows, 1, reference->g) / count;
