@@ -201,7 +201,8 @@ static void head(struct buffer *out, const struct plot *plot, const char *title,
     out->failed |= cut.failed;
     buffer_fini(&cut);
     if (!status)
-        snprintf(text, sizeof text, "%d candidate%s, not decided yet", plot->count, plot->count == 1 ? "" : "s");
+        snprintf(text, sizeof text, "%d candidate%s, %s", plot->count, plot->count == 1 ? "" : "s",
+                 plot->study->finished ? "none completed" : "not decided yet");
     else
         snprintf(text, sizeof text, "%s: %d candidate%s%s%s", status, plot->count, plot->count == 1 ? "" : "s",
                  plot->outcome->choice >= 0 ? ", chosen: " : "",
