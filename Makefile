@@ -26,15 +26,17 @@ LINK = @mkdir -p $(@D) && echo "  link $@" && $(CC) $(ALL_LDFLAGS) -o $@ $(filte
 # It becomes the objects <source>.<form>.o instead of <source>.o, and LAG_FORM is defined as the form's name: functions
 # are named with it (by ## pasting), a table of functions picks one at run time. Forms of another processor are left out.
 X86 := $(filter x86_64,$(shell uname -m))
-X86_FORMS := $(if $(X86),avx2 avx512)
 FORM_FLAGS_avx2 := -mavx2 -mfma
 FORM_FLAGS_avx512 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl
+FORM_FLAGS_avx512bf16 := $(FORM_FLAGS_avx512) -mavx512bf16
+FORM_FLAGS_amx := $(FORM_FLAGS_avx512bf16) -mamx-tile -mamx-bf16
 FORM_FLAGS_float := -DLAG_REAL=float
 FORM_FLAGS_double := -DLAG_REAL=double
-FORMS := portable avx2 avx512 float double
+FORMS := portable avx2 avx512 avx512bf16 amx float double
 FORMS_model/kernels_ref := float double
 FLAGS_model/kernels_ref := -ffp-contract=off
-FORMS_model/kernels_cpu := portable $(X86_FORMS)
+FORMS_model/kernels_cpu := portable $(if $(X86),avx2 avx512)
+FORMS_model/kernels_bf16_packed := $(if $(X86),avx512bf16 amx)
 FLAGS_model/kernels_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 .DEFAULT_GOAL := lag
@@ -113,6 +115,6 @@ $(BUILD)/lag: $(BUILD)/server/main.o $(call link_of,server)
 	$(LINK) $(LIBS)
 $(BUILD)/tools/docs: $(call objects_of,$(wildcard tools/docs*.c)) $(call link_of,server)
 	$(LINK) $(LIBS)
-build/bench_train: $(BUILD)/bench/bench_train.o $(call link_of,trainer)
+build/bench_train: $(call objects_of,$(wildcard bench/*.c)) $(call link_of,trainer)
 	$(LINK) $(LIBS)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -16,6 +16,9 @@
 
 #include "model/shape.h"
 
+/* What the factors are rounded to before they are multiplied; sums are of the body's element. */
+enum product_type { PRODUCT_F32, PRODUCT_BF16 };
+
 /* c (m, n) = alpha * op(a) op(b) + beta * c, op(a) (m, k), op(b) (k, n), row-major with leading dimensions.
  * A weight of a Conv1D is stored [in, out] (op(b) = b), one of a Linear [out, in] (transpose_b). */
 struct product {
@@ -23,6 +26,8 @@ struct product {
     bool transpose_a, transpose_b;    /* a is stored (k, m); b is stored (n, k) */
     int lda, ldb, ldc;                /* numbers from one stored row to the next */
     double alpha, beta;               /* beta 0: c is not read */
+    enum product_type type;
+    void *scratch;                    /* product_scratch(type) bytes, 64-byte aligned; NULL: the body does without */
 };
 
 struct embedding {
@@ -102,6 +107,8 @@ struct rotation {
 
 struct kernel_ops {
     void (*product)(const struct product *product, const void *a, const void *b, void *c);
+    /* Bytes of scratch with which products of a type run best; does not depend on their sizes. */
+    size_t (*product_scratch)(enum product_type type);
 
     /* x (B, T, C) = table (V, C)[token] + positions (T.., C)[t]; positions NULL: none. Backward: +=, in the order of
      * x. */
@@ -109,6 +116,11 @@ struct kernel_ops {
                   void *x);
     void (*embed_backward)(const struct embedding *embedding, const int32_t *tokens, const void *d_x, void *d_table,
                            void *d_positions);
+
+    /* In place, rows of x (.., C) by their ascending numbers rows[0] < rows[1] < ...: gather moves row rows[i] to row i;
+     * scatter moves row i to row rows[i] and makes the others of `total` rows 0. */
+    void (*rows_gather)(void *x, const int32_t *rows, int count, int width);
+    void (*rows_scatter)(void *x, const int32_t *rows, int count, int total, int width);
 
     /* x (N, C) += bias (C), and its backward: d_bias (C) += sum over rows of d_x (N, C). */
     void (*bias_add)(void *x, const void *bias, int rows, int width);

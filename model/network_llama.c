@@ -127,7 +127,7 @@ static void block_forward(const struct llama *llama, const struct pass *pass, co
 }
 
 /* Each branch waits in llama->branch, without its bias, for the next norm to add both to the stream. */
-static const void *llama_forward(const void *state, const struct pass *pass)
+static void *llama_forward(const void *state, const struct pass *pass)
 {
     const struct llama *llama = state;
     struct embedding embedding = llama_embedding(llama, pass);

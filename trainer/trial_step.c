@@ -41,7 +41,6 @@ static int gradient_of_batch(const struct trial *trial, struct scratch *scratch,
     const double targets = (double)training->batch * scratch->parts.sizes.targets, scale = 1.0 / targets;
     uint64_t predicted = 0;
     double sum = 0;
-    scratch->kernels->zero(scratch->gradients, trial->table.slab);
     for (int row = 0; row < training->batch; row += scratch->rows) {
         if (is_stopped(stop)) {
             return error_set(error, ERROR_CANCELLED, "The training step was stopped.");
@@ -53,7 +52,8 @@ static int gradient_of_batch(const struct trial *trial, struct scratch *scratch,
             return status;
         }
         const struct batch batch = objective_batch(&scratch->parts, rows, training->context);
-        sum += network_gradient(scratch->network, trial->weights, &batch, scale, scratch->gradients);
+        sum += (row == 0 ? network_gradient_first : network_gradient)(scratch->network, trial->weights, &batch, scale,
+                                                                      scratch->gradients);
         predicted += batch_predicted(&batch);
     }
     result->scale = targets / (double)predicted;

@@ -1,5 +1,5 @@
 /* The same study gives the identical result and the same bytes in every file, whatever ran it: one, two or four workers,
- * little memory (trials parked on disk), another store. */
+ * little memory (trials parked on disk), another store; in float32 and with bfloat16 products. */
 #include "tests/support/support.h"
 
 #include <string.h>
@@ -26,6 +26,33 @@ static void two_and_four_workers_give_the_files_of_one(void **state)
     }
     assert_contains(one, "\"state\": \"succeeded\"");
     memory_free(one);
+    test_directory_remove(place);
+}
+
+static void bf16_study_is_the_same_by_any_workers_and_after_a_kill(void **state)
+{
+    (void)state;
+    static const char in_bf16[] = "{\"batch\": 4, \"context\": 16, \"steps\": 1000, \"schedule\": {\"name\": \"constant\", "
+                                  "\"warmup_steps\": 5}, \"compute\": \"bf16\"}";
+    char place[FILE_PATH_BYTES], first[FILE_PATH_BYTES], other[FILE_PATH_BYTES];
+    struct tiny_study study = {.training = in_bf16, .more = ", \"keep\": \"all\""};
+    struct process process;
+    lag_place_make(place, &study);
+    struct lag_run run = {.place = place, .store = "s1", .out = "o1", .flags = {"--workers", "1"}};
+    char *one = lag_run_result(&run);
+    run = (struct lag_run){.place = place, .store = "s2", .flags = {"--workers", "2"},
+                           .environment = {"LAG_KILL=slice_done:9"}};
+    lag_run(&process, &run);
+    assert_int_equal(process.signal, 9);
+    process_free(&process);
+    run = (struct lag_run){.place = place, .store = "s2", .out = "o2", .flags = {"--workers", "2"}};
+    char *two = lag_run_result(&run);
+    assert_contains(one, "\"state\": \"succeeded\"");
+    assert_contains(one, "\"compute\": \"bf16\"");
+    assert_identical(one, two);
+    assert_same_files(test_path(first, place, "o1"), test_path(other, place, "o2"));
+    memory_free(one);
+    memory_free(two);
     test_directory_remove(place);
 }
 
@@ -72,5 +99,6 @@ static void finished_study_is_shown_again_without_work(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test(two_and_four_workers_give_the_files_of_one),
+          cmocka_unit_test(bf16_study_is_the_same_by_any_workers_and_after_a_kill),
           cmocka_unit_test(little_memory_parks_trials_and_changes_nothing),
           cmocka_unit_test(finished_study_is_shown_again_without_work))
