@@ -63,14 +63,16 @@ static void little_memory_parks_trials_and_changes_nothing(void **state)
     char place[FILE_PATH_BYTES], first[FILE_PATH_BYTES], other[FILE_PATH_BYTES];
     struct tiny_study study = {0};
     struct process process;
+    char text[32];
+    const char *memory = tiny_memory_text(text, 1, 1700 << 10);
     lag_place_make(place, &study);
     struct lag_run run = {.place = place, .store = "s1", .out = "o1", .flags = {"--workers", "2"}};
     char *plain = lag_run_result(&run);
-    run = (struct lag_run){.place = place, .store = "tight", .out = "o2", .flags = {"--workers", "1", "--memory", "1700K"}};
+    run = (struct lag_run){.place = place, .store = "tight", .out = "o2", .flags = {"--workers", "1", "--memory", memory}};
     char *tight = lag_run_result(&run);
     assert_identical(plain, tight);
     assert_same_files(test_path(first, place, "o1"), test_path(other, place, "o2"));
-    run = (struct lag_run){.place = place, .store = "parks", .flags = {"--workers", "1", "--memory", "1700K"},
+    run = (struct lag_run){.place = place, .store = "parks", .flags = {"--workers", "1", "--memory", memory},
                            .environment = {"LAG_KILL=park:4"}};
     lag_run(&process, &run);
     assert_int_equal(process.signal, 9);
