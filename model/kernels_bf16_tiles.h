@@ -22,7 +22,8 @@ struct factor {
 
 static inline __mmask16 first_of(int left)
 {
-    return left >= TILE ? 0xFFFF : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+    unsigned mask = left >= TILE ? 0xFFFF : left <= 0 ? 0 : (1u << left) - 1;
+    return (__mmask16)mask;
 }
 
 static inline __m512i rounded(__m512 low, __m512 high)
