@@ -63,6 +63,7 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
 #include "model/kernels_cpu_entropy.h"
 #include "model/kernels_cpu_tangent.h"
 #include "model/kernels_cpu_attention_tangent.h"
+#include "model/kernels_cpu_experts.h"
 
 static const struct kernel_ops ops = {
     .product = kernels_blas_product,
@@ -70,6 +71,8 @@ static const struct kernel_ops ops = {
     .embed_backward = embed_backward,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
+    .blend = blend,
+    .scale_columns = scale_columns,
     .layer_norm = layer_norm,
     .layer_norm_backward = layer_norm_backward,
     .activate = activate,
@@ -80,6 +83,11 @@ static const struct kernel_ops ops = {
     .attention = attention,
     .attention_backward = attention_backward,
     .attention_scratch = attention_scratch,
+    .route = route,
+    .route_backward = route_backward,
+    .gather_rows = gather_rows,
+    .combine_rows = combine_rows,
+    .dot_rows = dot_rows,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
 };
@@ -93,6 +101,8 @@ static const struct kernel_tangents tangents = {
     .gate_backward = gate_backward_tangent,
     .attention = attention_tangent,
     .attention_backward = attention_backward_tangent,
+    .route = route_tangent,
+    .route_backward = route_backward_tangent,
     .cross_entropy_gradient = cross_entropy_gradient_tangent,
 };
 

@@ -13,16 +13,19 @@ import sys
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertForMaskedLM, GPT2LMHeadModel, LlamaForCausalLM, T5ForConditionalGeneration
+from transformers import BertForMaskedLM, GPT2LMHeadModel, LlamaForCausalLM, MixtralForCausalLM, T5ForConditionalGeneration
 
 import export_llama
+import export_mixtral
 import export_t5
 from export_gpt2 import IGNORED
+from reference import trained
 
 # Batches with padding where there is one: masks, types and a decoder's side take part.
 MODELS = {
     "gpt2_a": (GPT2LMHeadModel, "short", lambda model: None),
     "llama_a": (LlamaForCausalLM, "padded", export_llama.stay_in_double),
+    "mixtral_a": (MixtralForCausalLM, "padded", export_mixtral.prepare),
     "bert_a": (BertForMaskedLM, "padded", lambda model: None),
     "t5_a": (T5ForConditionalGeneration, "padded", export_t5.stay_in_double),
 }
@@ -41,7 +44,8 @@ def loss_of(model, reference, batch):
     known = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
     parts = {name: reference[f"{batch}.{name}"] for name in known if f"{batch}.{name}" in reference}
     logits, targets = model(**parts).logits, reference[f"{batch}.targets"]
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return trained(model, loss)
 
 
 def gradients_of(loss, parameters, **options):
