@@ -9,8 +9,7 @@ CFLAGS_test := -O2 -g -DLAG_FAULTS
 CFLAGS_asan := -O1 -g -DLAG_FAULTS -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 CFLAGS_tsan := -O1 -g -DLAG_FAULTS -fsanitize=thread
 # Messages are cut to their buffers on purpose: snprintf does it.
-WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wconversion -Wno-sign-conversion \
-	-Wno-format-truncation
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wconversion -Wno-sign-conversion -Wno-format-truncation
 # pkg-config is asked once, when the first recipe needs it: `make test` and `make demo` install it before that.
 ask_packages = $(or $(shell pkg-config $(1) $(PACKAGES)),$(error Libraries are missing; `make deps` installs them))
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(call ask_packages,--cflags))$(PACKAGE_CFLAGS)
@@ -26,20 +25,21 @@ LINK = @mkdir -p $(@D) && echo "  link $@" && $(CC) $(ALL_LDFLAGS) -o $@ $(filte
 # It becomes the objects <source>.<form>.o instead of <source>.o, and LAG_FORM is defined as the form's name: functions
 # are named with it (by ## pasting), a table of functions picks one at run time. Forms of another processor are left out.
 X86 := $(filter x86_64,$(shell uname -m))
-X86_FORMS := $(if $(X86),avx2 avx512)
 FORM_FLAGS_avx2 := -mavx2 -mfma
 FORM_FLAGS_avx512 := -mavx2 -mfma -mavx512f -mavx512dq -mavx512bw -mavx512vl
+FORM_FLAGS_avx512bf16 := $(FORM_FLAGS_avx512) -mavx512bf16
+FORM_FLAGS_amx := $(FORM_FLAGS_avx512bf16) -mamx-tile -mamx-bf16
 FORM_FLAGS_float := -DLAG_REAL=float
 FORM_FLAGS_double := -DLAG_REAL=double
-FORMS := portable avx2 avx512 float double
+FORMS := portable avx2 avx512 avx512bf16 amx float double
 FORMS_model/kernels_ref := float double
 FLAGS_model/kernels_ref := -ffp-contract=off
-FORMS_model/kernels_cpu := portable $(X86_FORMS)
+FORMS_model/kernels_cpu := portable $(if $(X86),avx2 avx512)
+FORMS_model/kernels_bf16_packed := $(if $(X86),avx512bf16 amx)
 FLAGS_model/kernels_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 .DEFAULT_GOAL := lag
-.SECONDARY:
-.DELETE_ON_ERROR:
+.SECONDARY .DELETE_ON_ERROR:
 .PHONY: lag deps test test-long asan tsan demo docs bench bench-grow docker-check install clean help run-test run-long run-tsan
 
 # Objects of some sources, each in its forms.
@@ -115,6 +115,6 @@ $(BUILD)/lag: $(BUILD)/server/main.o $(call link_of,server)
 	$(LINK) $(LIBS)
 $(BUILD)/tools/docs: $(call objects_of,$(wildcard tools/docs*.c)) $(call link_of,server)
 	$(LINK) $(LIBS)
-build/bench_%: $(BUILD)/bench/bench_%.o $(call link_of,trainer)
+build/bench_%: $(BUILD)/bench/bench_%.o $(call objects_of,$(filter-out bench/bench_%,$(wildcard bench/*.c))) $(call link_of,trainer)
 	$(LINK) $(LIBS)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

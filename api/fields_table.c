@@ -156,8 +156,8 @@ static const struct field ROWS[] = {
     {"/training/batch_growth", FIELD_ANY, LATER, .summary = "growth of the batch per K-AVG round"},
     {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", IN(BOOL, training.recompute),
      .summary = "recompute block activations in the backward pass: less memory, more work, the same bits"},
-    {"/training/compute", FIELD_CHOICE, .choices = "f32|bf16", .fallback = "f32", ONLY("\"f32\""),
-     .summary = "precision of matrix products"},
+    {"/training/compute", FIELD_CHOICE, .choices = "f32|bf16", .fallback = "f32", IN(ENUM, training.compute),
+     .summary = "what factors of products are rounded to in training steps; evaluations are f32"},
 
     {"/selection", FIELD_OBJECT, .summary = "how the winner is chosen"},
     {"/selection/k", FIELD_K, FROM(1, 1000000000), .fallback = "auto",
@@ -196,6 +196,8 @@ const struct field *field_rows(int *count)
 _Static_assert(CORPUS_AUTO == 0 && CORPUS_BYTES == 1 && CORPUS_SAFETENSORS == 6, "/data/format");
 _Static_assert(SAMPLER_RANDOM == 0 && SAMPLER_SEQUENTIAL == 1, "/data/sampler");
 _Static_assert(AVERAGE_NONE == 0 && AVERAGE_WINDOW == 1 && AVERAGE_EMA == 2, "/training/average/kind");
+_Static_assert(PRODUCT_F32 == 0 && PRODUCT_BF16 == 1, "/training/compute");
 _Static_assert(RANK_BY_LOSS == 0 && RANK_BY_PREDICTED == 1, "/selection/rank_by");
 _Static_assert(MOMENTS_RESET == 0 && MOMENTS_CARRY == 1 && MOMENTS_OLD_ONLY == 2, "/candidates/*/moments");
-_Static_assert(sizeof(enum corpus_format) == sizeof(int) && sizeof(enum average_kind) == sizeof(int), "STORE_ENUM");
+_Static_assert(sizeof(enum corpus_format) == sizeof(int) && sizeof(enum average_kind) == sizeof(int) &&
+               sizeof(enum product_type) == sizeof(int), "STORE_ENUM");

@@ -34,6 +34,9 @@ static void write_pytorch(struct buffer *out, const struct training *training, u
     if (scale != 1)
         length += snprintf(text + length, sizeof text - (size_t)length,
                            "multiply the rate of the matrices inside the blocks by %s; ", factor);
+    if (training->compute == PRODUCT_BF16)
+        length += snprintf(text + length, sizeof text - (size_t)length,
+                           "forward and loss under autocast to bfloat16; ");
     snprintf(text + length, sizeof text - (size_t)length,
              "rate: %llu steps of linear warm-up, then %s, up to step %llu; go on from step %llu with exp_avg, "
              "exp_avg_sq and "

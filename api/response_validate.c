@@ -101,6 +101,14 @@ static int write_candidates(struct buffer *out, const struct study_spec *spec, c
     return code;
 }
 
+static void write_warning_of_speed(struct buffer *out, const struct study_spec *spec)
+{
+    const char *slow = training_compute_warning(&spec->training, kernels_cpu());
+    buffer_text(out, "[");
+    if (slow) buffer_json_string(out, slow);
+    buffer_text(out, "]");
+}
+
 int response_validate(struct buffer *out, const struct study_spec *spec, const struct shape *parent,
                       double flops_per_second, int workers, struct error *error)
 {
@@ -118,6 +126,8 @@ int response_validate(struct buffer *out, const struct study_spec *spec, const s
     int code = write_candidates(out, spec, parent, &sum, error);
     if (code) return code;
     buffer_text(out, "]");
+    json_key(out, &first, "warnings");
+    write_warning_of_speed(out, spec);
     member_unsigned(out, &first, "k_min", spec->selection.k_min);
     member_unsigned(out, &first, "max_k", spec->selection.max_k);
     member_number(out, &first, "flops", sum.flops);

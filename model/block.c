@@ -2,19 +2,27 @@
 
 enum { CARVE_ALIGN = 64 };
 
-void *carve_numbers(struct carve *carve, size_t rows, size_t width)
+void *carve_bytes(struct carve *carve, size_t bytes)
 {
-    size_t count, bytes, end;
-    if (__builtin_mul_overflow(rows, width, &count) ||
-        __builtin_mul_overflow(count, carve->kernels->element, &bytes) ||
-        __builtin_add_overflow(bytes, (size_t)CARVE_ALIGN - 1, &bytes) ||
+    size_t end;
+    if (__builtin_add_overflow(bytes, (size_t)CARVE_ALIGN - 1, &bytes) ||
         __builtin_add_overflow(carve->bytes, bytes / CARVE_ALIGN * CARVE_ALIGN, &end)) {
         carve->overflow = true;
         return NULL;
     }
-    void *numbers = carve->memory != NULL ? carve->memory + carve->bytes : NULL;
+    void *memory = carve->memory != NULL ? carve->memory + carve->bytes : NULL;
     carve->bytes = end;
-    return numbers;
+    return memory;
+}
+
+void *carve_numbers(struct carve *carve, size_t rows, size_t width)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(rows, width, &bytes) || __builtin_mul_overflow(bytes, carve->kernels->element, &bytes)) {
+        carve->overflow = true;
+        return NULL;
+    }
+    return carve_bytes(carve, bytes);
 }
 
 void *carve_host(struct carve *carve, size_t count, size_t size)
@@ -78,7 +86,7 @@ static void linear_backward_weight(const struct pass *pass, const struct linear 
     int m = linear->out_first ? linear->out : linear->in, n = linear->out_first ? linear->in : linear->out;
     struct product product = {
         .m = m, .n = n, .k = rows, .transpose_a = true, .lda = m, .ldb = n, .ldc = n,
-        .alpha = scale_of(linear), .beta = 1,
+        .alpha = scale_of(linear), .beta = pass->first ? 0 : 1,
     };
     pass_product_gradient(pass, &product, linear->out_first ? d_y : x, linear->out_first ? x : d_y,
                           pass_gradient(pass, linear->weight));

@@ -27,7 +27,9 @@ struct carve {
     bool overflow;
 };
 
-/* A buffer of rows * width numbers, 64-byte aligned; NULL while memory is NULL. */
+/* A buffer, 64-byte aligned; NULL while memory is NULL. */
+void *carve_bytes(struct carve *carve, size_t bytes);
+/* The same of rows * width numbers. */
 void *carve_numbers(struct carve *carve, size_t rows, size_t width);
 /* count * size bytes of the host's, aligned for any type; NULL while host is NULL. */
 void *carve_host(struct carve *carve, size_t count, size_t size);

@@ -98,9 +98,9 @@ static struct routing routing_of(const struct pass *pass, const struct experts_b
     };
 }
 
-static struct exchange exchange_of(const struct pass *pass, const struct experts_block *block, int width)
+static struct row_exchange exchange_of(const struct pass *pass, const struct experts_block *block, int width)
 {
-    return (struct exchange){
+    return (struct row_exchange){
         .positions = pass->positions, .top_k = block->top_k, .width = width, .slots = block->slots,
     };
 }
@@ -166,7 +166,7 @@ void experts_block_forward(const struct pass *pass, const struct experts_block *
 {
     int width = block->gate.first.in, ff = block->gate.first.out;
     route(pass, block, x, branch == NULL);
-    struct exchange exchange = exchange_of(pass, block, width);
+    struct row_exchange exchange = exchange_of(pass, block, width);
     pass_gather_rows(pass, &exchange, NULL, x, block->rows);
     for (int e = 0; e < block->experts; e++) {
         struct expert expert = expert_at(block, e);
@@ -193,7 +193,7 @@ static void backward_to_gates(const struct pass *pass, const struct experts_bloc
                               const struct experts_scratch *scratch)
 {
     int width = block->gate.first.in, ff = block->gate.first.out;
-    struct exchange hidden = exchange_of(pass, block, ff);
+    struct row_exchange hidden = exchange_of(pass, block, ff);
     for (int e = 0; e < block->experts; e++) {
         struct expert expert = expert_at(block, e);
         if (expert.count > 0)
@@ -211,7 +211,7 @@ void experts_block_backward(const struct pass *pass, const struct experts_block 
                             const void *d_branch, const struct experts_scratch *scratch, void *d_x)
 {
     int width = block->gate.first.in, ff = block->gate.first.out;
-    struct exchange exchange = exchange_of(pass, block, width);
+    struct row_exchange exchange = exchange_of(pass, block, width);
     struct routing routing = routing_of(pass, block);
     struct routing_backward buffers = {
         .probabilities = block->probabilities, .shares = block->shares, .chosen = block->chosen,

@@ -53,7 +53,8 @@ void head_block_loss(const struct pass *pass, const struct head_block *head, con
         logits_of(pass, head, count, positions_from(pass, hidden, first, head->linear.in), head->logits);
         pass->kernels->ops->cross_entropy(head->logits, batch->targets + first, count, head->linear.out, head->losses);
         for (int i = 0; i < count; i++) {
-            int row = (first + i) / batch->context;
+            int position = pass->selected != NULL ? pass->selected[first + i] : first + i;
+            int row = position / batch->context;
             if (row_losses != NULL)
                 row_losses[row] += head->losses[i];
             if (row_counts != NULL)
@@ -67,14 +68,16 @@ double head_block_gradient(const struct pass *pass, const struct head_block *hea
 {
     double total = 0;
     int width = head->linear.in;
+    struct pass chunk = *pass;    /* the first chunk's gradient may be written, those of the others are added */
     for (int first = 0; first < pass->positions; first += head->chunk) {
         int count = chunk_count(pass, head, first);
         const void *x = positions_from(pass, hidden, first, width);
         logits_of(pass, head, count, x, head->logits);
         pass_cross_entropy_gradient(pass, head->logits, pass->batch->targets + first, count, head->linear.out, scale,
                                     head->losses);
-        linear_backward(pass, &head->linear, count, x, head->logits,
+        linear_backward(&chunk, &head->linear, count, x, head->logits,
                         numbers_at(pass->kernels->element, d_hidden, (size_t)first * (size_t)width));
+        chunk.first = false;
         for (int i = 0; i < count; i++)
             total += head->losses[i];
     }

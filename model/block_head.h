@@ -13,7 +13,7 @@ struct head_block {
 
 /* Positions at a time: about HEAD_CHUNK_NUMBERS logits, but at least HEAD_CHUNK_LEAST (a weight of a large vocabulary
  * is read once per chunk) and at most HEAD_CHUNK_MOST. */
-enum { HEAD_CHUNK_NUMBERS = 1 << 20, HEAD_CHUNK_LEAST = 128, HEAD_CHUNK_MOST = 1024 };
+enum { HEAD_CHUNK_NUMBERS = 1 << 20, HEAD_CHUNK_LEAST = 256, HEAD_CHUNK_MOST = 1024 };
 int head_block_chunk(int vocabulary, size_t positions);
 void head_block_bind(struct head_block *head, const struct tensor_table *table);
 /* Adds up losses and counts per row of the batch; either may be NULL. hidden: (N, C). */

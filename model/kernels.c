@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/kernels_bf16.h"
 
 enum { SMALLEST_BYTES = 4096 };    /* from here on memory_new aligns to 64 bytes */
 
@@ -50,8 +51,9 @@ static const struct kernels *start(const struct form *form)
 {
     char blas[64];
     kernels_blas_start();
+    kernels_bf16_start();
     kernels_blas_describe(blas, sizeof blas);
-    snprintf(description, sizeof description, "%s, %s", blas, form->name);
+    snprintf(description, sizeof description, "%s, %s, bf16 %s", blas, form->name, kernels_bf16_name());
     return form->kernels;
 }
 
@@ -76,6 +78,11 @@ const char *kernels_description(const struct kernels *kernels)
     return strcmp(kernels->name, "cpu") == 0 ? description : "plain loops";
 }
 
+bool kernels_have_bf16(const struct kernels *kernels)
+{
+    return strcmp(kernels->name, "cpu") == 0 && kernels_bf16_is_native();
+}
+
 void *kernels_host_alloc(size_t bytes)
 {
     return memory_new(bytes < SMALLEST_BYTES ? SMALLEST_BYTES : bytes);
@@ -95,4 +102,25 @@ const struct kernels *kernels_ref_float(void)
 const struct kernels *kernels_ref_double(void)
 {
     return &kernels_ref_in_double;
+}
+
+/* Where row i goes to or comes from is never before row i, so going up nothing is lost, */
+void kernels_host_gather(void *x, const int32_t *rows, int count, size_t row_bytes)
+{
+    unsigned char *to = x;
+    for (int i = 0; i < count; i++, to += row_bytes)
+        if (rows[i] != i)
+            memcpy(to, (unsigned char *)x + (size_t)rows[i] * row_bytes, row_bytes);
+}
+
+/* and here going down. */
+void kernels_host_scatter(void *x, const int32_t *rows, int count, int total, size_t row_bytes)
+{
+    for (int i = count - 1, to = total - 1; to >= 0; to--) {
+        unsigned char *row = (unsigned char *)x + (size_t)to * row_bytes;
+        if (i < 0 || rows[i] != to)
+            memset(row, 0, row_bytes);
+        else if (i-- != to)
+            memcpy(row, (unsigned char *)x + (size_t)(i + 1) * row_bytes, row_bytes);
+    }
 }

@@ -1,6 +1,6 @@
 /* The kernel seam: every operation on tensors, as a struct of functions with two bodies.
  *   ref   plain loops, compiled for float and for double: the definition of correct
- *   cpu   OpenBLAS products + vectorised loops, picked at run time by what the processor supports
+ *   cpu   vectorised loops, products of our own (AVX-512) or OpenBLAS's, picked at run time by what the processor supports
  * Memory that kernels work on is opaque to their users: alloc, release, upload and download are operations too.
  * Here: memory and what the trainer needs; the operations of a network are in model/kernels_ops.h. */
 #ifndef MODEL_KERNELS_H
@@ -43,7 +43,10 @@ const struct kernels *kernels_ref_double(void);
 /* The fast body; call once before threads start (it picks vector code and sets one BLAS thread), then from any thread.
  * */
 const struct kernels *kernels_cpu(void);
-/* "OpenBLAS 0.3.21 SapphireRapids, avx512": for the start-up line. */
+/* "OpenBLAS 0.3.21 SapphireRapids, avx512, bf16 amx": for the start-up line. */
 const char *kernels_description(const struct kernels *kernels);
+/* Are products of bfloat16 factors (PRODUCT_BF16) made by instructions for them? If not they are emulated: the same
+ * meaning, but slower than float products. */
+bool kernels_have_bf16(const struct kernels *kernels);
 
 #endif

@@ -1,14 +1,15 @@
 /* Inside of the kernel seam: what the files of its bodies share. Users include model/kernels.h.
  *   kernels.c         the choice of a body, at run time
  *   kernels_ref.c     the reference, compiled for float and for double; its text is spread over kernels_ref_*.h
- *   kernels_cpu.c     the fast body but its products, compiled once per instruction set; its text is spread over
- *                     kernels_cpu_*.h
- *   kernels_blas.c    products, the only file that knows BLAS
+ *   kernels_cpu.c     the fast body, compiled once per instruction set; its text is spread over kernels_cpu_*.h
+ *   kernels_blas.c    products of floats where we have none of our own; the only file that knows BLAS
+ *   kernels_bf16.c    products of factors rounded to bfloat16, in forms of their own (kernels_bf16.h)
  * The Makefile lists the forms in which the first two are compiled (FORMS_model/…). */
 #ifndef MODEL_KERNELS_BODIES_H
 #define MODEL_KERNELS_BODIES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "model/kernels.h"
 #include "model/kernels_ops.h"
@@ -29,6 +30,9 @@ const struct kernels *kernels_cpu_form(const char *form);
 /* Host memory, shared by all bodies that compute on the host. */
 void *kernels_host_alloc(size_t bytes);
 void kernels_host_copy(void *to, const void *from, size_t bytes);
+/* rows_gather and rows_scatter of model/kernels_ops.h on rows of so many bytes. */
+void kernels_host_gather(void *x, const int32_t *rows, int count, size_t row_bytes);
+void kernels_host_scatter(void *x, const int32_t *rows, int count, int total, size_t row_bytes);
 
 /* c = alpha op(a) op(b) + beta c on floats. */
 void kernels_blas_product(const struct product *product, const void *a, const void *b, void *c);

@@ -1,15 +1,27 @@
-/* The cpu body but its products, compiled once per instruction set (LAG_FORM). Sums of floats run over fixed lanes. */
+/* The cpu body, compiled once per instruction set (LAG_FORM). Sums of floats run over fixed lanes. */
 #include "model/kernels_bodies.h"
 
 #include <math.h>
 #include <stdbool.h>
 
 #include "base/memory.h"
+#include "model/kernels_bf16.h"
 #include "model/network.h"
 #include "model/kernels_cpu_vector.h"
+#include "model/kernels_cpu_product.h"
 #include "model/kernels_cpu_rows.h"
 #include "model/kernels_cpu_activation.h"
+#include "model/kernels_cpu_panel.h"
 #include "model/kernels_cpu_attention.h"
+#include "model/kernels_cpu_attention_backward.h"
+#include "model/kernels_cpu_attention_rows.h"
+
+/* Enough for either kind of block. */
+static size_t attention_scratch(const struct attention *a)
+{
+    size_t blocks = attention_block_numbers(a), rows = attention_row_scratch(a);
+    return blocks > rows ? blocks : rows;
+}
 
 static void zero(void *x, size_t n)
 {
@@ -29,15 +41,23 @@ static void lerp(void *a_, const void *b_, double c, size_t n)
 static double sum_squares(const void *x_, size_t n)
 {
     const float *x = x_;
-    doubles low = {0}, high = {0};
+    doubles low = {0}, high = {0}, other_low = {0}, other_high = {0};
     EACH_VECTOR(i, left, n) {
-        float lanes[LANES];
-        vector_store(lanes, vector_load_part(x + i, left));
+        vector_expect(x + i + STREAM_AHEAD);
+        float part[LANES];
+        const float *lanes = x + i;
+        if (left < LANES) {
+            vector_store(part, vector_load_part(x + i, left));
+            lanes = part;
+        }
         doubles first = vector_widen(lanes), second = vector_widen(lanes + LANES / 2);
-        low += first * first;
-        high += second * second;
+        doubles next_low = other_low + first * first, next_high = other_high + second * second;
+        other_low = low;
+        other_high = high;
+        low = next_low;
+        high = next_high;
     }
-    return vector_sum_doubles(low + high);
+    return vector_sum_doubles(low + high + (other_low + other_high));
 }
 
 static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, const void *g_, size_t n)
@@ -50,6 +70,10 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
     float size = (float)(step->rate / step->correction1), widen = (float)(1 / sqrt(step->correction2));
     float epsilon = (float)step->epsilon;
     EACH_VECTOR(i, left, n) {
+        vector_expect(g + i + STREAM_AHEAD);
+        vector_expect(m + i + STREAM_AHEAD);
+        vector_expect(v + i + STREAM_AHEAD);
+        vector_expect(w + i + STREAM_AHEAD);
         floats scaled = scale * vector_load_part(g + i, left);
         floats first = beta1 * vector_load_part(m + i, left) + rest1 * scaled;
         floats second = beta2 * vector_load_part(v + i, left) + rest2 * scaled * scaled;
@@ -65,10 +89,26 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
 #include "model/kernels_cpu_attention_tangent.h"
 #include "model/kernels_cpu_experts.h"
 
+static void product_of_type(const struct product *p, const void *a, const void *b, void *c)
+{
+    if (p->type == PRODUCT_BF16)
+        kernels_bf16_product(p, a, b, c);
+    else
+        product(p, a, b, c);
+}
+
+static size_t product_scratch_of_type(enum product_type type)
+{
+    return type == PRODUCT_BF16 ? kernels_bf16_scratch() : product_scratch(type);
+}
+
 static const struct kernel_ops ops = {
-    .product = kernels_blas_product,
+    .product = product_of_type,
+    .product_scratch = product_scratch_of_type,
     .embed = embed,
     .embed_backward = embed_backward,
+    .rows_gather = rows_gather,
+    .rows_scatter = rows_scatter,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
     .blend = blend,

@@ -7,7 +7,7 @@ struct sigmoid { floats g, e; };
 static inline struct sigmoid sigmoid_of(floats u)
 {
     floats e = vector_exp(-vector_clamp(u, -87.0f, 87.0f));
-    return (struct sigmoid){1.0f / (1.0f + e), e};
+    return (struct sigmoid){vector_reciprocal(1.0f + e), e};
 }
 
 /* The tanh form of GELU is x sigmoid(u), u = 2 sqrt(2 / pi) (x + 0.044715 x^3); x is bounded to keep its cube finite.
@@ -66,6 +66,8 @@ static inline void activate_rows(enum activation activation, float *x, const flo
 {
     for (size_t i = 0; i < rows; i++, x += width, out += width)
         EACH_VECTOR(c, left, width) {
+            vector_expect(x + c + STREAM_AHEAD);
+            vector_expect(out + c + STREAM_AHEAD);
             floats value = vector_load_part(x + c, left);
             if (bias != NULL) {
                 value += vector_load_part(bias + c, left);
@@ -78,6 +80,8 @@ static inline void activate_rows(enum activation activation, float *x, const flo
 static inline void activate_backward_all(enum activation activation, const float *x, float *d, size_t n)
 {
     EACH_VECTOR(c, left, n) {
+        vector_expect(x + c + STREAM_AHEAD);
+        vector_expect(d + c + STREAM_AHEAD);
         floats slope = activation_slope(activation, vector_load_part(x + c, left));
         vector_store_part(d + c, vector_load_part(d + c, left) * slope, left);
     }
@@ -107,15 +111,23 @@ static void activate_backward(enum activation activation, const void *x, void *d
 /* One row: out = f(gate) * up. */
 static inline void gate_row(enum activation activation, const float *gate, const float *up, float *out, size_t width)
 {
-    EACH_VECTOR(c, left, width)
+    EACH_VECTOR(c, left, width) {
+        vector_expect(gate + c + STREAM_AHEAD);
+        vector_expect(up + c + STREAM_AHEAD);
+        vector_expect(out + c + STREAM_AHEAD);
         vector_store_part(out + c, activation_value(activation, vector_load_part(gate + c, left)) *
                           vector_load_part(up + c, left), left);
+    }
 }
 
 static inline void gate_row_backward(enum activation activation, const float *gate, const float *up,
                                      const float *d_out, float *d_gate, float *d_up, size_t width)
 {
     EACH_VECTOR(c, left, width) {
+        vector_expect(gate + c + STREAM_AHEAD);
+        vector_expect(up + c + STREAM_AHEAD);
+        vector_expect(d_out + c + STREAM_AHEAD);
+        vector_expect(d_up + c + STREAM_AHEAD);
         floats x = vector_load_part(gate + c, left), d = vector_load_part(d_out + c, left);
         floats to_gate = d * vector_load_part(up + c, left) * activation_slope(activation, x);
         vector_store_part(d_up + c, d * activation_value(activation, x), left);

@@ -1,66 +1,81 @@
-/* Part of the cpu body: attention, one batch row and head at a time, in blocks of queries. See kernels_cpu.c.
+/* Part of the cpu body: attention, one batch row and head at a time, in blocks of queries by blocks of keys, with an
+ * online softmax (Dao et al., 2022). See kernels_cpu.c.
  *
- * A block's scores against the keys it may see are held whole (ATTENTION_QUERIES x keys numbers, in cache), so the
- * softmax needs no running maximum. The keys of a block are one run: causal blocks stop at their last query's key (or
- * at the prefix's end), windows begin at their first query's first key, padding at either end is left out. What is
- * hidden within the run gets the score -Inf. The backward pass computes the probabilities again from lse. Blocks go
- * from the last to the first: where only the diagonal hides keys, the last sees every key, so it writes d_k and d_v
- * and the others add. */
+ * A block's scores are stored key by key, so that a vector holds the scores of LANES queries with one key: maxima, sums,
+ * lse and the rest are vectors over queries and need no sums across lanes. Keys are walked in groups of PANEL_GROUP; of a
+ * group only the queries that see one of its keys are computed, in whole units (below), and what is hidden among them
+ * gets the score -Inf. Keys and values of a head are copied to rows of whole vectors, a block's queries also as columns;
+ * the gradients of keys and values are summed in rows like theirs and written once. */
 
-enum { ATTENTION_QUERIES = 32 };
-
-/* One block of queries of one head of one batch row. */
-struct query_block {
-    int b, first, count;          /* queries first .. first + count - 1 */
-    int low, visible;             /* see keys within low .. low + visible - 1: the columns of their scores */
-    int row_numbers;              /* numbers from one row of scores to the next */
-    size_t q, kv, out, lse;       /* where the block's first query, the head's key `low`, … lie */
+enum {
+    ATTENTION_BLOCK = 64,                                             /* queries of a block, keys of a block */
+    ATTENTION_UNIT = LANES > 8 ? LANES : 8,                         /* queries are left out by this many */
+    ATTENTION_VECTORS = ATTENTION_BLOCK / LANES,
 };
 
-/* What is added to the scores of one head, and the gradient of it; parts of the scratch, NULL where there is none. */
-struct attention_lines {
-    float *mask;                  /* by key: 0, or -1 where padding hides it */
-    float *bias, *d_bias;         /* by key - query + queries - 1 */
+/* The scratch of one head, and what is the same for all its blocks. Rows of keys and queries are `width` numbers, the
+ * head size in whole vectors. */
+struct attention_head {
+    int b, h, group;
+    size_t width;
+    float *k, *v, *d_k, *d_v;         /* (keys in whole groups, width) */
+    float *q, *d_out, *sum;           /* (ATTENTION_BLOCK, width): scaled queries, gradients, what is being summed */
+    float *q_columns, *d_out_columns; /* (width, ATTENTION_BLOCK) */
+    float *p, *d;                     /* (ATTENTION_BLOCK keys, ATTENTION_BLOCK): scores, then probabilities; gradients */
+    float *bias;                      /* by query - key + keys - 1; NULL: none */
+    float *d_bias;                    /* LANES such lines, key s adds to line s mod LANES, so that vectors that meet are
+                                       * the same ones; NULL: not wanted */
 };
 
-static size_t attention_row_numbers(const struct attention *a)
+/* A block of queries: the first and what each sees. */
+struct attention_queries {
+    int first, count;
+    int32_t start[ATTENTION_BLOCK], end[ATTENTION_BLOCK];    /* keys start .. end - 1; none beyond count */
+    float largest[ATTENTION_BLOCK];   /* forward: largest score so far */
+    float total[ATTENTION_BLOCK];     /* forward: sum of exp(score - largest); backward: d_out . out */
+    float lse[ATTENTION_BLOCK];       /* backward: +Inf where no key is seen */
+};
+
+static size_t attention_width(const struct attention *a)
 {
-    return ((size_t)a->keys + LANES - 1) / LANES * LANES;
+    return ((size_t)a->head_size + LANES - 1) / LANES * LANES;
 }
 
-/* Vectors are loaded whole from any place of a line. */
-static size_t attention_line_numbers(const struct attention *a)
+static size_t attention_padded_keys(const struct attention *a)
 {
-    return ((size_t)a->queries + (size_t)a->keys) / LANES * LANES + 2 * LANES;
+    return ((size_t)a->keys + PANEL_GROUP - 1) / PANEL_GROUP * PANEL_GROUP;
 }
 
-static size_t attention_scratch(const struct attention *a)
+/* Vectors are loaded whole from any place of a line, up to a block beyond its end. */
+static size_t attention_bias_numbers(const struct attention *a)
 {
-    return 2 * (size_t)ATTENTION_QUERIES * attention_row_numbers(a) + 3 * attention_line_numbers(a);
+    return ((size_t)a->queries + (size_t)a->keys) / LANES * LANES + 2 * ATTENTION_BLOCK;
 }
 
-static struct attention_lines attention_lines_of(const struct attention *a, float *scratch, const float *bias_table,
-                                                 const float *d_bias_table)
+static size_t attention_block_numbers(const struct attention *a)
 {
-    float *mask = scratch + 2 * (size_t)ATTENTION_QUERIES * attention_row_numbers(a);
-    float *bias = mask + attention_line_numbers(a);
-    return (struct attention_lines){
-        .mask = a->key_mask != NULL ? mask : NULL,
-        .bias = bias_table != NULL ? bias : NULL,
-        .d_bias = d_bias_table != NULL ? bias + attention_line_numbers(a) : NULL,
-    };
+    return attention_width(a) * (4 * attention_padded_keys(a) + 5 * (size_t)ATTENTION_BLOCK) +
+           2 * (size_t)ATTENTION_BLOCK * ATTENTION_BLOCK + (1 + LANES) * attention_bias_numbers(a);
 }
 
-static void attention_lines_fill(const struct attention *a, const struct attention_lines *lines,
-                                 const float *bias_table, int b, int h)
+static struct attention_head attention_head_of(const struct attention *a, float *scratch, bool bias, bool d_bias)
 {
-    if (lines->mask != NULL)
-        for (size_t s = 0; s < attention_line_numbers(a); s++)
-            lines->mask[s] = s < (size_t)a->keys && a->key_mask[(size_t)b * (size_t)a->keys + s] == 0 ? -1 : 0;
-    for (int i = 0; lines->bias != NULL && i < a->queries + a->keys - 1; i++)
-        lines->bias[i] = bias_table[(size_t)a->bias_buckets[i] * (size_t)a->heads + (size_t)h];
-    if (lines->d_bias != NULL)
-        memset(lines->d_bias, 0, attention_line_numbers(a) * sizeof(float));
+    size_t width = attention_width(a), keys = attention_padded_keys(a) * width;
+    size_t block = (size_t)ATTENTION_BLOCK * width, scores = (size_t)ATTENTION_BLOCK * ATTENTION_BLOCK;
+    struct attention_head head = {.width = width, .k = scratch};
+    head.v = head.k + keys;
+    head.d_k = head.v + keys;
+    head.d_v = head.d_k + keys;
+    head.q = head.d_v + keys;
+    head.d_out = head.q + block;
+    head.sum = head.d_out + block;
+    head.q_columns = head.sum + block;
+    head.d_out_columns = head.q_columns + block;
+    head.p = head.d_out_columns + block;
+    head.d = head.p + scores;
+    head.bias = bias ? head.d + scores : NULL;
+    head.d_bias = d_bias ? head.d + scores + attention_bias_numbers(a) : NULL;
+    return head;
 }
 
 /* Keys from the returned one on are hidden from query t by their order. */
@@ -78,279 +93,277 @@ static inline int attention_start(const struct attention *a, int t)
     return a->causal && a->window > 0 && t >= a->window ? t - a->window + 1 : 0;
 }
 
-static struct query_block query_block_at(const struct attention *a, int b, int h, int first)
+static void attention_queries_fill(const struct attention *a, int b, int first, struct attention_queries *queries)
 {
-    int count = a->queries - first < ATTENTION_QUERIES ? a->queries - first : ATTENTION_QUERIES;
-    int low = attention_start(a, first), end = attention_end(a, b, first + count - 1);
-    size_t query = (size_t)b * (size_t)a->queries + (size_t)first, size = (size_t)a->head_size;
-    size_t group = (size_t)(h / (a->heads / a->kv_heads)), key = (size_t)b * (size_t)a->keys;
-    if (a->key_mask != NULL) {    /* at least one column stays */
-        while (end > low + 1 && a->key_mask[key + (size_t)end - 1] == 0)
-            end--;
-        while (low < end - 1 && a->key_mask[key + (size_t)low] == 0)
-            low++;
+    queries->first = first;
+    queries->count = a->queries - first < ATTENTION_BLOCK ? a->queries - first : ATTENTION_BLOCK;
+    for (int i = 0; i < ATTENTION_BLOCK; i++) {
+        bool exists = i < queries->count;
+        queries->start[i] = exists ? attention_start(a, first + i) : 0;
+        queries->end[i] = exists ? attention_end(a, b, first + i) : 0;
     }
-    return (struct query_block){
-        .b = b,
-        .first = first,
-        .count = count,
-        .low = low,
-        .visible = end - low,
-        .row_numbers = (int)attention_row_numbers(a),
-        .q = query * (size_t)a->q_stride + (size_t)h * size,
-        .kv = (key + (size_t)low) * (size_t)a->kv_stride + group * size,
-        .out = query * (size_t)a->out_stride + (size_t)h * size,
-        .lse = ((size_t)b * (size_t)a->heads + (size_t)h) * (size_t)a->queries + (size_t)first,
+}
+
+/* Keys and values of the head's group, as rows. */
+static void attention_keys_pack(const struct attention *a, const struct attention_head *head, const float *k,
+                                const float *v)
+{
+    size_t stride = (size_t)a->kv_stride, size = (size_t)a->head_size, keys = (size_t)a->keys;
+    size_t at = (size_t)head->b * keys * stride + (size_t)head->group * size;
+    panel_pack(k + at, stride, keys, size, 1, head->k, attention_padded_keys(a), head->width);
+    panel_pack(v + at, stride, keys, size, 1, head->v, attention_padded_keys(a), head->width);
+}
+
+/* Rows of one head of a block's queries, lying `stride` apart from each other, as rows and as columns. */
+static void attention_queries_pack(const struct attention *a, const struct attention_head *head,
+                                   const struct attention_queries *queries, const float *from, int stride, double scale,
+                                   float *rows, float *columns)
+{
+    size_t row = (size_t)head->b * (size_t)a->queries + (size_t)queries->first;
+    panel_pack(from + row * (size_t)stride + (size_t)head->h * (size_t)a->head_size, (size_t)stride,
+              (size_t)queries->count, (size_t)a->head_size, (float)scale, rows, ATTENTION_BLOCK, head->width);
+    panel_pack_transposed(rows, ATTENTION_BLOCK, head->width, columns);
+}
+
+static void attention_bias_fill(const struct attention *a, const struct attention_head *head, const float *table)
+{
+    int last = a->queries + a->keys - 2;
+    for (int i = 0; head->bias != NULL && i <= last; i++)
+        head->bias[last - i] = table[(size_t)a->bias_buckets[i] * (size_t)a->heads + (size_t)head->h];
+    if (head->d_bias != NULL)
+        memset(head->d_bias, 0, LANES * attention_bias_numbers(a) * sizeof(float));
+}
+
+static void attention_bias_collect(const struct attention *a, const struct attention_head *head, float *d_table)
+{
+    int last = a->queries + a->keys - 2;
+    for (int i = 0; head->d_bias != NULL && i <= last; i++) {
+        float sum = 0;
+        for (size_t line = 0; line < LANES; line++)
+            sum += head->d_bias[line * attention_bias_numbers(a) + (size_t)(last - i)];
+        d_table[(size_t)a->bias_buckets[i] * (size_t)a->heads + (size_t)head->h] += sum;
+    }
+}
+
+/* Where the bias of the block's first query with key s lies. */
+static inline size_t attention_bias_at(const struct attention *a, const struct attention_queries *queries, int s)
+{
+    return (size_t)(queries->first - s + a->keys - 1);
+}
+
+/* Of the block's queries, those that see a key of the group that begins with key s: [from, to), whole units. */
+struct attention_range { size_t from, to; };
+
+static struct attention_range attention_group_range(const struct attention *a, const struct attention_queries *queries,
+                                                    int s)
+{
+    int last = s + PANEL_GROUP - 1, from = queries->end[0] > s ? 0 : s - queries->first, to = queries->count;
+    if (a->causal && a->window > 0 && last + a->window - queries->first < to)
+        to = last + a->window - queries->first;
+    if (to <= from)
+        return (struct attention_range){0, 0};
+    return (struct attention_range){
+        (size_t)from / ATTENTION_UNIT * ATTENTION_UNIT,
+        ((size_t)to + ATTENTION_UNIT - 1) / ATTENTION_UNIT * ATTENTION_UNIT,
     };
 }
 
-static int attention_last_block(const struct attention *a)
+/* Does each query of the range see each key of the group? */
+static bool attention_group_is_full(const struct attention *a, const struct attention_queries *queries,
+                                    struct attention_range range, int s)
 {
-    return (a->queries - 1) / ATTENTION_QUERIES * ATTENTION_QUERIES;
+    return a->key_mask == NULL && range.to <= (size_t)queries->count && queries->end[range.from] >= s + PANEL_GROUP &&
+           queries->start[range.to - 1] <= s;
 }
 
-/* Columns of a row before the first that its order hides; 0 for a query before whose window the block's keys end. */
-static inline size_t attention_row_visible(const struct attention *a, const struct query_block *block, int row)
+/* Adds the bias to a row of scores, of key s, and sets those that are hidden to -Inf. */
+static void attention_row_hide(const struct attention *a, const struct attention_head *head,
+                               const struct attention_queries *queries, struct attention_range range, int s, float *row)
 {
-    int end = attention_end(a, block->b, block->first + row) - block->low;
-    return (size_t)(end < 0 ? 0 : end < block->visible ? end : block->visible);
+    bool shown = s < a->keys &&
+                 (a->key_mask == NULL || a->key_mask[(size_t)head->b * (size_t)a->keys + (size_t)s] != 0);
+    for (size_t i = range.from; i < range.to; i += LANES) {
+        masks start, end;
+        memcpy(&start, queries->start + i, sizeof start);
+        memcpy(&end, queries->end + i, sizeof end);
+        floats score = vector_load(row + i);
+        if (head->bias != NULL && s < a->keys)
+            score += vector_load(head->bias + attention_bias_at(a, queries, s) + i);
+        masks sees = (start <= (masks){0} + s) & (end > (masks){0} + (shown ? s : a->keys));
+        vector_store(row + i, vector_select(sees, score, vector_of(-INFINITY)));
+    }
 }
 
-/* Numbers of a line for the columns of a row. */
-static inline size_t attention_bias_start(const struct attention *a, const struct query_block *block, int row)
+/* rows (group, range) = keys (group, D) columns (D, block), for the group that begins with key s. */
+static void attention_group_product(const struct attention *a, const struct attention_head *head, const float *keys,
+                                    const float *columns, struct attention_range range, int s, float *rows)
 {
-    return (size_t)(block->low - (block->first + row) + a->queries - 1);
+    const struct panel panel = {
+        .left = keys + (size_t)s * head->width, .row_step = head->width, .terms = (size_t)a->head_size,
+        .right = columns + range.from, .right_stride = ATTENTION_BLOCK,
+        .out = rows + range.from, .out_stride = ATTENTION_BLOCK,
+    };
+    panel_write_rows(&panel, (range.to - range.from) / LANES);
 }
 
-/* True if query `row` of the block sees a key among its `visible` columns. */
-static bool attention_row_sees(const struct attention *a, const struct query_block *block, int row, size_t visible)
+static void attention_group_scores(const struct attention *a, const struct attention_head *head,
+                                   const struct attention_queries *queries, struct attention_range range, int s,
+                                   float *rows)
 {
-    int start = attention_start(a, block->first + row);
+    if (range.from == range.to)
+        return;
+    attention_group_product(a, head, head->k, head->q_columns, range, s, rows);
+    if (head->bias != NULL || !attention_group_is_full(a, queries, range, s))
+        for (int j = 0; j < PANEL_GROUP; j++)
+            attention_row_hide(a, head, queries, range, s + j, rows + (size_t)j * ATTENTION_BLOCK);
+}
+
+/* A block of keys: [low, end), low at a block's begin, whole groups; and of each group the queries that see it. */
+struct attention_keys {
+    int low, end;
+    struct attention_range ranges[ATTENTION_BLOCK / PANEL_GROUP];
+};
+
+static struct attention_keys attention_keys_at(const struct attention *a, const struct attention_queries *queries,
+                                               int low)
+{
+    int end = queries->end[queries->count - 1];
+    struct attention_keys keys = {.low = low, .end = end - low < ATTENTION_BLOCK ? end : low + ATTENTION_BLOCK};
+    keys.end = (keys.end + PANEL_GROUP - 1) / PANEL_GROUP * PANEL_GROUP;
+    for (int s = low; s < keys.end; s += PANEL_GROUP)
+        keys.ranges[(s - low) / PANEL_GROUP] = attention_group_range(a, queries, s);
+    return keys;
+}
+
+/* Is a key of the block seen at all? Blocks of padding are passed over. */
+static bool attention_keys_seen(const struct attention *a, int b, const struct attention_keys *keys)
+{
     if (a->key_mask == NULL)
         return true;
-    const unsigned char *mask = a->key_mask + (size_t)block->b * (size_t)a->keys + (size_t)block->low;
-    for (size_t j = (size_t)(start > block->low ? start - block->low : 0); j < visible; j++)
-        if (mask[j] != 0)
+    const unsigned char *mask = a->key_mask + (size_t)b * (size_t)a->keys;
+    for (int s = keys->low; s < keys->end && s < a->keys; s++)
+        if (mask[s] != 0)
             return true;
     return false;
 }
 
-/* Adds the bias to a row of scores and sets those that a mask or the window hides to -Inf. */
-static void attention_row_mask(const struct attention *a, const struct query_block *block,
-                               const struct attention_lines *lines, int row, size_t visible, float *p)
+/* For each block of keys that a query of the block may see. */
+#define EACH_ATTENTION_KEYS(a, b, queries, keys) \
+    for (struct attention_keys keys = \
+             attention_keys_at(a, queries, (queries)->start[0] / ATTENTION_BLOCK * ATTENTION_BLOCK); \
+         keys.low < (queries)->end[(queries)->count - 1]; \
+         keys = attention_keys_at(a, queries, keys.low + ATTENTION_BLOCK)) \
+        if (attention_keys_seen(a, b, &keys))
+
+/* For each row of scores of a block that holds those of the queries from `i` on. */
+#define EACH_ATTENTION_ROW(keys, i, row, rows) \
+    for (int group_ = 0; group_ < ((keys)->end - (keys)->low) / PANEL_GROUP; group_++) \
+        if ((keys)->ranges[group_].from <= (i) && (i) < (keys)->ranges[group_].to) \
+            for (float *row = (rows) + group_ * PANEL_GROUP * ATTENTION_BLOCK, \
+                       *last_ = row + PANEL_GROUP * ATTENTION_BLOCK; row < last_; row += ATTENTION_BLOCK)
+
+/* sum (queries, width) = keep * sum + weights^T rows, weights (keys, block); keep NULL: 1. */
+static void attention_mix(const struct attention_head *head, const struct attention_queries *queries,
+                          const struct attention_keys *keys, const float *weights, const float *rows, const float *keep)
 {
-    if (lines->bias != NULL) {
-        const float *bias = lines->bias + attention_bias_start(a, block, row);
-        for (size_t j = 0; j < visible; j += LANES)
-            vector_store(p + j, vector_load(p + j) + vector_load(bias + j));
+    for (int i = 0; i < queries->count; i += PANEL_GROUP) {
+        int last = i + PANEL_GROUP <= queries->count ? i + PANEL_GROUP - 1 : queries->count - 1;
+        int from = queries->start[i] > keys->low ? queries->start[i] : keys->low;
+        int to = queries->end[last] < keys->end ? queries->end[last] : keys->end;
+        const struct panel panel = {
+            .left = weights + (from - keys->low) * ATTENTION_BLOCK + i, .term_step = ATTENTION_BLOCK,
+            .terms = (size_t)(to > from ? to - from : 0),
+            .right = rows + (size_t)from * head->width, .right_stride = head->width,
+            .out = head->sum + (size_t)i * head->width, .out_stride = head->width, .keep = keep + i,
+        };
+        if (keep != NULL)
+            panel_scale_columns(&panel, head->width / LANES);
+        else
+            panel_add_columns(&panel, head->width / LANES);
     }
-    if (lines->mask != NULL) {
-        const float *mask = lines->mask + block->low;
-        for (size_t j = 0; j < visible; j += LANES)
-            vector_store(p + j, vector_select(vector_load(mask + j) < vector_of(0), vector_of(-INFINITY),
-                                              vector_load(p + j)));
-    }
-    int hidden = attention_start(a, block->first + row) - block->low;
-    for (int j = 0; j < hidden && (size_t)j < visible; j++)
-        p[j] = -INFINITY;
 }
 
-/* out (count, visible) = alpha * left (count, D) right (visible, D)^T */
-static void attention_scores(const struct attention *a, const struct query_block *block, double alpha,
-                             const float *left, int left_stride, const float *right, float *out)
+/* Turns scores into exp(score - largest), and sets by what has been summed so far is to be multiplied. */
+static void attention_softmax(const struct attention_head *head, struct attention_queries *queries,
+                              const struct attention_keys *keys, float *keep)
 {
-    struct product product = {.m = block->count, .n = block->visible, .k = a->head_size, .transpose_b = true,
-                              .lda = left_stride, .ldb = a->kv_stride, .ldc = block->row_numbers, .alpha = alpha};
-    kernels_blas_product(&product, left, right, out);
-}
-
-/* out (count, D) = alpha * weights (count, visible) right (visible, D) */
-static void attention_mix(const struct attention *a, const struct query_block *block, double alpha,
-                          const float *weights, const float *right, float *out, int out_stride)
-{
-    struct product product = {.m = block->count, .n = a->head_size, .k = block->visible, .lda = block->row_numbers,
-                              .ldb = a->kv_stride, .ldc = out_stride, .alpha = alpha};
-    kernels_blas_product(&product, weights, right, out);
-}
-
-/* out (visible, D) = alpha * weights (count, visible)^T left (count, D) + beta * out */
-static void attention_collect(const struct attention *a, const struct query_block *block, double alpha, double beta,
-                              const float *weights, const float *left, int left_stride, float *out)
-{
-    struct product product = {.m = block->visible, .n = a->head_size, .k = block->count, .transpose_a = true,
-                              .lda = block->row_numbers, .ldb = left_stride, .ldc = a->kv_stride, .alpha = alpha,
-                              .beta = beta};
-    kernels_blas_product(&product, weights, left, out);
-}
-
-/* p = exp(p - shift) in the first `visible` numbers, 0 in the rest of the block's `total`; returns the sum. */
-static float attention_exp_row(float *p, float shift, size_t visible, size_t total)
-{
-    floats sum = {0};
-    EACH_VECTOR(j, left, visible) {
-        floats value = vector_exp(vector_load(p + j) - shift);
-        if (left < LANES)
-            value = vector_select(vector_first(left), value, vector_of(0));
-        sum += value;
-        vector_store(p + j, value);
-    }
-    for (size_t j = (visible + LANES - 1) / LANES * LANES; j < total; j += LANES)
-        vector_store(p + j, vector_of(0));
-    return vector_sum(sum);
-}
-
-static float attention_row_largest(const float *p, size_t visible)
-{
-    floats largest = vector_of(p[0]);
-    EACH_VECTOR(j, left, visible) {
-        floats value = vector_load(p + j);
-        if (left < LANES)
-            value = vector_select(vector_first(left), value, largest);
-        largest = vector_max(value, largest);
-    }
-    return vector_largest(largest);
-}
-
-/* exp(p - shift) of a row whose query sees no key. */
-static void attention_row_clear(float *p, size_t total)
-{
-    for (size_t j = 0; j < total; j += LANES)
-        vector_store(p + j, vector_of(0));
-}
-
-static void query_block_forward(const struct attention *a, const struct attention_forward *f,
-                                const struct attention_lines *lines, const struct query_block *block)
-{
-    float *scores = f->scratch, inverse[ATTENTION_QUERIES], *out = (float *)f->out + block->out;
-    attention_scores(a, block, a->scale, (const float *)f->q + block->q, a->q_stride, (const float *)f->k + block->kv,
-                     scores);
-    for (int i = 0; i < block->count; i++) {
-        float *p = scores + (size_t)i * (size_t)block->row_numbers, *lse = (float *)f->lse + block->lse + i;
-        size_t visible = attention_row_visible(a, block, i);
-        if (!attention_row_sees(a, block, i, visible)) {
-            attention_row_clear(p, (size_t)block->visible);
-            inverse[i] = 0;
-            *lse = -INFINITY;
-            continue;
+    for (size_t i = 0; i < ATTENTION_BLOCK; i += LANES) {
+        floats before = vector_load(queries->largest + i), largest = before;
+        EACH_ATTENTION_ROW(keys, i, row, head->p + i)
+            largest = vector_max(vector_load(row), largest);
+        floats shift = vector_select(largest == vector_of(-INFINITY), vector_of(0), largest);
+        floats kept = vector_exp(before - shift), total = vector_load(queries->total + i) * kept;
+        EACH_ATTENTION_ROW(keys, i, row, head->p + i) {
+            floats value = vector_exp(vector_load(row) - shift);
+            total += value;
+            vector_store(row, value);
         }
-        attention_row_mask(a, block, lines, i, visible, p);
-        float largest = attention_row_largest(p, visible);
-        float sum = attention_exp_row(p, largest, visible, (size_t)block->visible);
-        inverse[i] = 1.0f / sum;
-        *lse = largest + logf(sum);
+        vector_store(queries->largest + i, largest);
+        vector_store(queries->total + i, total);
+        vector_store(keep + i, kept);
     }
-    attention_mix(a, block, 1, scores, (const float *)f->v + block->kv, out, a->out_stride);
-    for (int i = 0; i < block->count; i++) {
-        float *row = out + (size_t)i * (size_t)a->out_stride;
-        EACH_VECTOR(d, left, (size_t)a->head_size)
-            vector_store_part(row + d, vector_load_part(row + d, left) * inverse[i], left);
+}
+
+/* A query that sees no key has out = 0, lse = -Inf. */
+static bool attention_query_sees(const struct attention *a, int b, const struct attention_queries *queries, int i)
+{
+    if (a->key_mask == NULL)
+        return true;
+    for (int s = queries->start[i]; s < queries->end[i]; s++)
+        if (a->key_mask[(size_t)b * (size_t)a->keys + (size_t)s] != 0)
+            return true;
+    return false;
+}
+
+static void attention_queries_finish(const struct attention *a, const struct attention_head *head,
+                                     const struct attention_queries *queries, float *out, float *lse)
+{
+    size_t query = (size_t)head->b * (size_t)a->queries + (size_t)queries->first, size = (size_t)a->head_size;
+    out += query * (size_t)a->out_stride + (size_t)head->h * size;
+    lse += ((size_t)head->b * (size_t)a->heads + (size_t)head->h) * (size_t)a->queries + (size_t)queries->first;
+    for (int i = 0; i < queries->count; i++, out += a->out_stride) {
+        float total = queries->total[i];
+        bool sees = total > 0 || attention_query_sees(a, head->b, queries, i);
+        float inverse = sees ? 1.0f / total : 0;
+        lse[i] = sees ? queries->largest[i] + logf(total) : -INFINITY;
+        EACH_VECTOR(c, left, size)
+            vector_store_part(out + c, vector_load(head->sum + (size_t)i * head->width + c) * inverse, left);
     }
+}
+
+static void attention_queries_forward(const struct attention *a, const struct attention_forward *f,
+                                      const struct attention_head *head, int first)
+{
+    struct attention_queries queries;
+    float keep[ATTENTION_BLOCK];
+    attention_queries_fill(a, head->b, first, &queries);
+    attention_queries_pack(a, head, &queries, f->q, a->q_stride, a->scale, head->q, head->q_columns);
+    memset(head->sum, 0, ATTENTION_BLOCK * head->width * sizeof(float));
+    for (int i = 0; i < ATTENTION_BLOCK; i++) {
+        queries.largest[i] = -INFINITY;
+        queries.total[i] = 0;
+    }
+    EACH_ATTENTION_KEYS(a, head->b, &queries, keys) {
+        for (int s = keys.low; s < keys.end; s += PANEL_GROUP)
+            attention_group_scores(a, head, &queries, keys.ranges[(s - keys.low) / PANEL_GROUP], s,
+                                   head->p + (s - keys.low) * ATTENTION_BLOCK);
+        attention_softmax(head, &queries, &keys, keep);
+        attention_mix(head, &queries, &keys, head->p, head->v, keep);
+    }
+    attention_queries_finish(a, head, &queries, f->out, f->lse);
 }
 
 static void attention(const struct attention *a, const struct attention_forward *f)
 {
-    struct attention_lines lines = attention_lines_of(a, f->scratch, f->bias_table, NULL);
-    for (int b = 0; b < a->batch; b++)
-        for (int h = 0; h < a->heads; h++) {
-            attention_lines_fill(a, &lines, f->bias_table, b, h);
-            for (int first = attention_last_block(a); first >= 0; first -= ATTENTION_QUERIES) {
-                struct query_block block = query_block_at(a, b, h, first);
-                query_block_forward(a, f, &lines, &block);
-            }
-        }
-}
-
-static float attention_dot(const float *a, const float *b, size_t n)
-{
-    floats sum = {0};
-    EACH_VECTOR(c, left, n)
-        sum += vector_load_part(a + c, left) * vector_load_part(b + c, left);
-    return vector_sum(sum);
-}
-
-/* d = p (d - expected): the gradient of the scores from that of the probabilities, 0 where p is 0 by the mask. */
-static void attention_score_gradient(const float *p, float *d, float expected, size_t visible, size_t total)
-{
-    EACH_VECTOR(j, left, visible) {
-        floats value = vector_load(p + j) * (vector_load(d + j) - expected);
-        if (left < LANES)
-            value = vector_select(vector_first(left), value, vector_of(0));
-        vector_store(d + j, value);
-    }
-    for (size_t j = (visible + LANES - 1) / LANES * LANES; j < total; j += LANES)
-        vector_store(d + j, vector_of(0));
-}
-
-/* The probabilities of a block from its scores p, and the gradient of the scores from that of the probabilities d. */
-static void query_block_scores_backward(const struct attention *a, const struct attention_backward *g,
-                                        const struct attention_lines *lines, const struct query_block *block,
-                                        float *p, float *d)
-{
-    const float *out = (const float *)g->out + block->out, *d_out = (const float *)g->d_out + block->out;
-    for (int i = 0; i < block->count; i++, p += block->row_numbers, d += block->row_numbers) {
-        size_t at = (size_t)i * (size_t)a->out_stride, visible = attention_row_visible(a, block, i);
-        if (!attention_row_sees(a, block, i, visible)) {
-            attention_row_clear(p, (size_t)block->visible);
-            attention_row_clear(d, (size_t)block->visible);
-            continue;
-        }
-        float lse = ((const float *)g->lse)[block->lse + (size_t)i];
-        attention_row_mask(a, block, lines, i, visible, p);
-        attention_exp_row(p, lse, visible, (size_t)block->visible);
-        float expected = attention_dot(d_out + at, out + at, (size_t)a->head_size);
-        attention_score_gradient(p, d, expected, visible, (size_t)block->visible);
-        if (lines->d_bias != NULL)
-            add_into(lines->d_bias + attention_bias_start(a, block, i), d, visible);
-    }
-}
-
-/* d_v += p^T d_out; d_p = d_out v^T; d_s = p (d_p - d_out . out); d_q = scale d_s k; d_k += scale d_s^T q. */
-static void query_block_backward(const struct attention *a, const struct attention_backward *g,
-                                 const struct attention_lines *lines, const struct query_block *block, double beta)
-{
-    float *p = g->scratch, *d = p + (size_t)ATTENTION_QUERIES * (size_t)block->row_numbers;
-    const float *q = (const float *)g->q + block->q, *k = (const float *)g->k + block->kv;
-    const float *d_out = (const float *)g->d_out + block->out;
-    attention_scores(a, block, a->scale, q, a->q_stride, k, p);
-    attention_scores(a, block, 1, d_out, a->out_stride, (const float *)g->v + block->kv, d);
-    query_block_scores_backward(a, g, lines, block, p, d);
-    attention_collect(a, block, 1, beta, p, d_out, a->out_stride, (float *)g->d_v + block->kv);
-    attention_mix(a, block, a->scale, d, k, (float *)g->d_q + block->q, a->q_stride);
-    attention_collect(a, block, a->scale, beta, d, q, a->q_stride, (float *)g->d_k + block->kv);
-}
-
-/* Keys that no block reaches get a gradient of 0. */
-static void attention_keys_zero(const struct attention *a, float *d)
-{
-    size_t bytes = (size_t)a->kv_heads * (size_t)a->head_size * sizeof(float);
-    for (size_t s = 0; s < (size_t)a->batch * (size_t)a->keys; s++)
-        memset(d + s * (size_t)a->kv_stride, 0, bytes);
-}
-
-static void attention_bias_collect(const struct attention *a, const struct attention_lines *lines,
-                                   float *d_bias_table, int h)
-{
-    for (int i = 0; lines->d_bias != NULL && i < a->queries + a->keys - 1; i++)
-        d_bias_table[(size_t)a->bias_buckets[i] * (size_t)a->heads + (size_t)h] += lines->d_bias[i];
-}
-
-static void attention_backward(const struct attention *a, const struct attention_backward *g)
-{
-    struct attention_lines lines = attention_lines_of(a, g->scratch, g->bias_table, g->d_bias_table);
+    struct attention_head head = attention_head_of(a, f->scratch, f->bias_table != NULL, false);
     int group = a->heads / a->kv_heads;
-    bool is_zeroed = a->window > 0 || a->key_mask != NULL;
-    if (is_zeroed) {
-        attention_keys_zero(a, g->d_k);
-        attention_keys_zero(a, g->d_v);
-    }
-    for (int b = 0; b < a->batch; b++)
-        for (int h = 0; h < a->heads; h++) {
-            attention_lines_fill(a, &lines, g->bias_table, b, h);
-            for (int first = attention_last_block(a); first >= 0; first -= ATTENTION_QUERIES) {
-                struct query_block block = query_block_at(a, b, h, first);
-                bool writes = !is_zeroed && first == attention_last_block(a) && h % group == 0;
-                query_block_backward(a, g, &lines, &block, writes ? 0 : 1);
-            }
-            attention_bias_collect(a, &lines, g->d_bias_table, h);
+    for (head.b = 0; head.b < a->batch; head.b++)
+        for (head.h = 0; head.h < a->heads; head.h++) {
+            head.group = head.h / group;
+            if (head.h % group == 0)
+                attention_keys_pack(a, &head, f->k, f->v);
+            attention_bias_fill(a, &head, f->bias_table);
+            for (int first = 0; first < a->queries; first += ATTENTION_BLOCK)
+                attention_queries_forward(a, f, &head, first);
         }
 }

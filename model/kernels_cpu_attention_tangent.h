@@ -1,4 +1,5 @@
-/* Part of the cpu body: the tangents of attention, over the same blocks of queries. See kernels_cpu_attention.h. A name
+/* Part of the cpu body: the tangents of attention, over blocks of queries with whole rows of scores. See
+ * kernels_cpu_attention_rows.h. A name
  * that begins with t_ is the tangent of what follows. With s the scores and p = softmax(s): t_p = p (t_s - t_lse),
  * t_lse = p . t_s. Each of the two scratches holds the scores, the gradients of the scores and the lines of its own. */
 
@@ -12,7 +13,7 @@ static struct attention_duals attention_duals_of(const struct query_block *block
 }
 
 /* out (count, visible) += alpha * left (count, D) right (visible, D)^T */
-static void attention_scores_add(const struct attention *a, const struct query_block *block, double alpha,
+static void query_block_scores_add(const struct attention *a, const struct query_block *block, double alpha,
                                  const float *left, int left_stride, const float *right, float *out)
 {
     struct product product = {.m = block->count, .n = block->visible, .k = a->head_size, .transpose_b = true,
@@ -22,7 +23,7 @@ static void attention_scores_add(const struct attention *a, const struct query_b
 }
 
 /* out (count, D) += alpha * weights (count, visible) right (visible, D) */
-static void attention_mix_add(const struct attention *a, const struct query_block *block, double alpha,
+static void query_block_mix_add(const struct attention *a, const struct query_block *block, double alpha,
                               const float *weights, const float *right, float *out, int out_stride)
 {
     struct product product = {.m = block->count, .n = a->head_size, .k = block->visible, .lda = block->row_numbers,
@@ -35,9 +36,9 @@ static void query_block_scores_tangent(const struct attention *a, const struct q
                                        const float *const q[2], const float *const k[2],
                                        const struct attention_duals *duals)
 {
-    attention_scores(a, block, a->scale, q[0] + block->q, a->q_stride, k[0] + block->kv, duals->p);
-    attention_scores(a, block, a->scale, q[1] + block->q, a->q_stride, k[0] + block->kv, duals->t_p);
-    attention_scores_add(a, block, a->scale, q[0] + block->q, a->q_stride, k[1] + block->kv, duals->t_p);
+    query_block_scores(a, block, a->scale, q[0] + block->q, a->q_stride, k[0] + block->kv, duals->p);
+    query_block_scores(a, block, a->scale, q[1] + block->q, a->q_stride, k[0] + block->kv, duals->t_p);
+    query_block_scores_add(a, block, a->scale, q[0] + block->q, a->q_stride, k[1] + block->kv, duals->t_p);
 }
 
 /* Turns row i of the scores into probabilities and adds the bias's tangent to t_p, which stays a score's. Returns false
@@ -55,7 +56,7 @@ static bool query_row_probabilities(const struct attention *a, const struct quer
     attention_row_mask(a, block, lines, i, visible, p);
     attention_exp_row(p, lse, visible, (size_t)block->visible);
     if (t_lines->bias != NULL)
-        add_into(t_p, t_lines->bias + attention_bias_start(a, block, i), visible);
+        add_into(t_p, t_lines->bias + attention_line_start(a, block, i), visible);
     return true;
 }
 
@@ -78,8 +79,8 @@ static void query_block_tangent(const struct attention *a, const struct attentio
         }
         ((float *)t->lse)[block->lse + (size_t)i] = t_lse;
     }
-    attention_mix(a, block, 1, duals.t_p, (const float *)f->v + block->kv, t_out, a->out_stride);
-    attention_mix_add(a, block, 1, duals.p, (const float *)t->v + block->kv, t_out, a->out_stride);
+    query_block_mix(a, block, 1, duals.t_p, (const float *)f->v + block->kv, t_out, a->out_stride);
+    query_block_mix_add(a, block, 1, duals.p, (const float *)t->v + block->kv, t_out, a->out_stride);
 }
 
 static void attention_tangent(const struct attention *a, const struct attention_forward *f,
@@ -142,7 +143,7 @@ static void query_block_scores_backward_tangent(const struct attention *a, const
         float t_expected = attention_dot(t_d_out, out, size) + attention_dot(d_out, t_out, size);
         attention_score_gradient_tangent(p, t_p, d, t_d, expected, t_expected, visible, (size_t)block->visible);
         if (lines[1].d_bias != NULL)
-            add_into(lines[1].d_bias + attention_bias_start(a, block, i), t_d, visible);
+            add_into(lines[1].d_bias + attention_line_start(a, block, i), t_d, visible);
     }
 }
 
@@ -157,15 +158,15 @@ static void query_block_collect_tangent(const struct attention *a, const struct 
     float *d_q = (float *)g->d_q + block->q, *t_d_q = (float *)t->d_q + block->q;
     float *d_k = (float *)g->d_k + block->kv, *t_d_k = (float *)t->d_k + block->kv;
     float *d_v = (float *)g->d_v + block->kv, *t_d_v = (float *)t->d_v + block->kv;
-    attention_collect(a, block, 1, 1, duals->p, d_out, a->out_stride, d_v);
-    attention_collect(a, block, 1, 1, duals->t_p, d_out, a->out_stride, t_d_v);
-    attention_collect(a, block, 1, 1, duals->p, t_d_out, a->out_stride, t_d_v);
-    attention_mix(a, block, a->scale, duals->d, k, d_q, a->q_stride);
-    attention_mix(a, block, a->scale, duals->t_d, k, t_d_q, a->q_stride);
-    attention_mix_add(a, block, a->scale, duals->d, t_k, t_d_q, a->q_stride);
-    attention_collect(a, block, a->scale, 1, duals->d, q, a->q_stride, d_k);
-    attention_collect(a, block, a->scale, 1, duals->t_d, q, a->q_stride, t_d_k);
-    attention_collect(a, block, a->scale, 1, duals->d, t_q, a->q_stride, t_d_k);
+    query_block_collect(a, block, 1, 1, duals->p, d_out, a->out_stride, d_v);
+    query_block_collect(a, block, 1, 1, duals->t_p, d_out, a->out_stride, t_d_v);
+    query_block_collect(a, block, 1, 1, duals->p, t_d_out, a->out_stride, t_d_v);
+    query_block_mix(a, block, a->scale, duals->d, k, d_q, a->q_stride);
+    query_block_mix(a, block, a->scale, duals->t_d, k, t_d_q, a->q_stride);
+    query_block_mix_add(a, block, a->scale, duals->d, t_k, t_d_q, a->q_stride);
+    query_block_collect(a, block, a->scale, 1, duals->d, q, a->q_stride, d_k);
+    query_block_collect(a, block, a->scale, 1, duals->t_d, q, a->q_stride, t_d_k);
+    query_block_collect(a, block, a->scale, 1, duals->d, t_q, a->q_stride, t_d_k);
 }
 
 static void query_block_backward_tangent(const struct attention *a, const struct attention_backward *g,
@@ -177,9 +178,9 @@ static void query_block_backward_tangent(const struct attention *a, const struct
     const float *v = (const float *)g->v + block->kv, *t_v = (const float *)t->v + block->kv;
     struct attention_duals duals = attention_duals_of(block, g->scratch, t->scratch);
     query_block_scores_tangent(a, block, q, k, &duals);
-    attention_scores(a, block, 1, d_out, a->out_stride, v, duals.d);
-    attention_scores(a, block, 1, t_d_out, a->out_stride, v, duals.t_d);
-    attention_scores_add(a, block, 1, d_out, a->out_stride, t_v, duals.t_d);
+    query_block_scores(a, block, 1, d_out, a->out_stride, v, duals.d);
+    query_block_scores(a, block, 1, t_d_out, a->out_stride, v, duals.t_d);
+    query_block_scores_add(a, block, 1, d_out, a->out_stride, t_v, duals.t_d);
     query_block_scores_backward_tangent(a, g, t, lines, block, &duals);
     query_block_collect_tangent(a, g, t, block, &duals);
 }
@@ -203,6 +204,6 @@ static void attention_backward_tangent(const struct attention *a, const struct a
                 struct query_block block = query_block_at(a, b, h, first);
                 query_block_backward_tangent(a, g, t, lines, &block);
             }
-            attention_bias_collect(a, &lines[1], t->d_bias_table, h);
+            attention_lines_collect(a, &lines[1], t->d_bias_table, h);
         }
 }

@@ -103,7 +103,7 @@ static void row_scaled(bool add, float weight, const float *from, float *to, siz
     }
 }
 
-static void gather_rows(const struct exchange *exchange, const void *weights, const void *x, void *rows)
+static void gather_rows(const struct row_exchange *exchange, const void *weights, const void *x, void *rows)
 {
     size_t width = (size_t)exchange->width, top_k = (size_t)exchange->top_k;
     for (size_t choice = 0; choice < (size_t)exchange->positions * top_k; choice++)
@@ -112,7 +112,7 @@ static void gather_rows(const struct exchange *exchange, const void *weights, co
                    (float *)rows + (size_t)exchange->slots[choice] * width, width);
 }
 
-static void combine_rows(const struct exchange *exchange, const void *weights, const void *rows, void *x)
+static void combine_rows(const struct row_exchange *exchange, const void *weights, const void *rows, void *x)
 {
     size_t width = (size_t)exchange->width, top_k = (size_t)exchange->top_k;
     for (size_t choice = 0; choice < (size_t)exchange->positions * top_k; choice++)
@@ -121,7 +121,7 @@ static void combine_rows(const struct exchange *exchange, const void *weights, c
                    (float *)x + choice / top_k * width, width);
 }
 
-static void dot_rows(const struct exchange *exchange, const void *a_, const void *b_, void *dots_)
+static void dot_rows(const struct row_exchange *exchange, const void *a_, const void *b_, void *dots_)
 {
     size_t width = (size_t)exchange->width, top_k = (size_t)exchange->top_k;
     float *dots = dots_;

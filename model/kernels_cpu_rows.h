@@ -4,7 +4,7 @@
 #define EACH_VECTOR(c, left, width) \
     for (size_t c = 0, left = (width); c < (width); c += LANES, left -= left < LANES ? left : LANES)
 
-static void add_into(float *to, const float *from, size_t width)
+static inline void add_into(float *to, const float *from, size_t width)
 {
     EACH_VECTOR(c, left, width)
         vector_store_part(to + c, vector_load_part(to + c, left) + vector_load_part(from + c, left), left);
@@ -34,31 +34,23 @@ static void embed_backward(const struct embedding *e, const int32_t *tokens, con
     }
 }
 
-static void bias_add(void *x, const void *bias, int rows, int width)
+static void rows_gather(void *x, const int32_t *rows, int count, int width)
 {
-    for (size_t i = 0; i < (size_t)rows; i++)
-        add_into((float *)x + i * (size_t)width, bias, (size_t)width);
+    kernels_host_gather(x, rows, count, (size_t)width * sizeof(float));
 }
 
-/* Column by column in registers: one vector of columns down all rows, four vectors at a time where there are four. */
-static void bias_backward(const void *d_x, void *d_bias, int rows, int width_)
+static void rows_scatter(void *x, const int32_t *rows, int count, int total, int width)
 {
-    enum { BLOCK = 4 * LANES };
-    size_t width = (size_t)width_, c = 0;
-    float *total = d_bias;
-    for (; c + BLOCK <= width; c += BLOCK) {
-        floats sum[4] = {{0}};
-        for (size_t i = 0; i < (size_t)rows; i++)
-            for (size_t v = 0; v < 4; v++)
-                sum[v] += vector_load((const float *)d_x + i * width + c + v * LANES);
-        for (size_t v = 0; v < 4; v++)
-            vector_store(total + c + v * LANES, vector_load(total + c + v * LANES) + sum[v]);
-    }
-    for (; c < width; c += LANES) {
-        floats sum = {0};
-        for (size_t i = 0; i < (size_t)rows; i++)
-            sum += vector_load_part((const float *)d_x + i * width + c, width - c);
-        vector_store_part(total + c, vector_load_part(total + c, width - c) + sum, width - c);
+    kernels_host_scatter(x, rows, count, total, (size_t)width * sizeof(float));
+}
+
+static void bias_add(void *x, const void *bias, int rows, int width)
+{
+    float *row = x;
+    for (size_t i = 0; i < (size_t)rows; i++, row += width) {
+        for (size_t c = 0; c < (size_t)width; c += LANES)
+            vector_expect(row + c + STREAM_AHEAD);
+        add_into(row, bias, (size_t)width);
     }
 }
 
@@ -84,34 +76,66 @@ static void scale_columns(void *x, const void *shares, int rows, int width)
 typedef float real;
 #include "model/kernels_masked_norm.h"
 
-/* sum = x + branch + bias for one row, returning the mean of sum. */
-static float norm_sum_row(const float *x, const float *branch, const float *bias, float *sum, size_t width)
+/* to (C) += the sum of `rows` rows of x (rows, C). */
+static inline void rows_add_into(const float *x, float *to, const int rows, size_t width)
 {
-    floats total = {0};
     EACH_VECTOR(c, left, width) {
+        floats sum = vector_load_part(to + c, left);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            vector_expect(x + (size_t)(i + rows) * width + c);
+            sum += vector_load_part(x + (size_t)i * width + c, left);
+        }
+        vector_store_part(to + c, sum, left);
+    }
+}
+
+/* Rows are read as they lie, several at once. */
+static void bias_backward(const void *d_x, void *d_bias, int rows, int width)
+{
+    enum { AT_ONCE = 8 };
+    const float *x = d_x;
+    for (; rows >= AT_ONCE; rows -= AT_ONCE, x += AT_ONCE * (size_t)width)
+        rows_add_into(x, d_bias, AT_ONCE, (size_t)width);
+    for (; rows > 0; rows--, x += width)
+        rows_add_into(x, d_bias, 1, (size_t)width);
+}
+
+/* sum = x + branch + bias for one row, returning the mean of sum. Two sums at a time: one would wait for itself. */
+static inline float norm_sum_row(const float *x, const float *branch, const float *bias, float *sum, size_t width)
+{
+    floats total = {0}, other = {0};
+    EACH_VECTOR(c, left, width) {
+        vector_expect(x + c + STREAM_AHEAD);
         floats value = vector_load_part(x + c, left);
         if (branch != NULL) {
+            vector_expect(branch + c + STREAM_AHEAD);
+            vector_expect(sum + c + STREAM_AHEAD);
             value += vector_load_part(branch + c, left);
             if (bias != NULL)
                 value += vector_load_part(bias + c, left);
             vector_store_part(sum + c, value, left);
         }
-        total += value;
+        floats next = other + value;
+        other = total;
+        total = next;
     }
-    return vector_sum(total) / (float)width;
+    return vector_sum(total + other) / (float)width;
 }
 
 /* Sum of (x - mean)^2 over a row. */
-static float norm_squares_row(const float *x, float mean, size_t width)
+static inline float norm_squares_row(const float *x, float mean, size_t width)
 {
-    floats squares = {0};
+    floats squares = {0}, other = {0};
     EACH_VECTOR(c, left, width) {
         floats away = vector_load_part(x + c, left) - mean;
         if (left < LANES)
             away = vector_select(vector_first(left), away, vector_of(0));
-        squares += away * away;
+        floats next = other + away * away;
+        other = squares;
+        squares = next;
     }
-    return vector_sum(squares);
+    return vector_sum(squares + other);
 }
 
 static void layer_norm(const struct norm *norm, const struct norm_forward *f)
@@ -132,6 +156,7 @@ static void layer_norm(const struct norm *norm, const struct norm_forward *f)
         const float *from = branch != NULL ? sum : x;
         float rstd = 1.0f / sqrtf(norm_squares_row(from, mean, width) / (float)width + (float)norm->epsilon);
         EACH_VECTOR(c, left, width) {
+            vector_expect(out + c + STREAM_AHEAD);
             floats n = (vector_load_part(from + c, left) - mean) * rstd;
             floats b = bias != NULL ? vector_load_part(bias + c, left) : vector_of(0);
             vector_store_part(out + c, n * vector_load_part(gain + c, left) + b, left);
@@ -164,6 +189,9 @@ static void layer_norm_backward(const struct norm *norm, const struct norm_backw
         float mean = ((const float *)b->statistics)[2 * i], rstd = ((const float *)b->statistics)[2 * i + 1];
         floats sum_d = {0}, sum_dn = {0};
         EACH_VECTOR(c, left, width) {
+            vector_expect(sum + c + STREAM_AHEAD);
+            vector_expect(d_out + c + STREAM_AHEAD);
+            vector_expect(d_sum + c + STREAM_AHEAD);
             floats up = vector_load_part(d_out + c, left), d = up * vector_load_part(gain + c, left);
             floats n = (vector_load_part(sum + c, left) - mean) * rstd;
             sum_d += d;
@@ -191,6 +219,8 @@ static void rotate(const struct rotation *r, const void *cosines, const void *si
         for (size_t h = 0; h < (size_t)r->heads; h++) {
             float *low = (float *)x + i * (size_t)r->stride + h * 2 * half, *high = low + half;
             EACH_VECTOR(d, left, half) {
+                vector_expect(low + d + STREAM_AHEAD);
+                vector_expect(high + d + STREAM_AHEAD);
                 floats a = vector_load_part(low + d, left), b = vector_load_part(high + d, left);
                 floats c = vector_load_part(cosine + d, left), s = sign * vector_load_part(sine + d, left);
                 vector_store_part(low + d, a * c - b * s, left);

@@ -16,6 +16,9 @@
 
 #include "model/shape.h"
 
+/* What the factors are rounded to before they are multiplied; sums are of the body's element. */
+enum product_type { PRODUCT_F32, PRODUCT_BF16 };
+
 /* c (m, n) = alpha * op(a) op(b) + beta * c, op(a) (m, k), op(b) (k, n), row-major with leading dimensions.
  * A weight of a Conv1D is stored [in, out] (op(b) = b), one of a Linear [out, in] (transpose_b). */
 struct product {
@@ -23,6 +26,8 @@ struct product {
     bool transpose_a, transpose_b;    /* a is stored (k, m); b is stored (n, k) */
     int lda, ldb, ldc;                /* numbers from one stored row to the next */
     double alpha, beta;               /* beta 0: c is not read */
+    enum product_type type;
+    void *scratch;                    /* product_scratch(type) bytes, 64-byte aligned; NULL: the body does without */
 };
 
 struct embedding {
@@ -131,7 +136,7 @@ struct routing_backward {
 
 /* Rows taken out of a matrix and put back: row slots[i * top_k + j] of `rows` (N K, C) belongs to choice j of position i of
  * x (N, C). Every row belongs to one choice. */
-struct exchange {
+struct row_exchange {
     int positions, top_k, width;      /* N, K, C */
     const int32_t *slots;             /* (N, K) host memory */
     bool add;                         /* += instead of = */
@@ -139,6 +144,8 @@ struct exchange {
 
 struct kernel_ops {
     void (*product)(const struct product *product, const void *a, const void *b, void *c);
+    /* Bytes of scratch with which products of a type run best; does not depend on their sizes. */
+    size_t (*product_scratch)(enum product_type type);
 
     /* x (B, T, C) = table (V, C)[token] + positions (T.., C)[t]; positions NULL: none. Backward: +=, in the order of
      * x. */
@@ -146,6 +153,11 @@ struct kernel_ops {
                   void *x);
     void (*embed_backward)(const struct embedding *embedding, const int32_t *tokens, const void *d_x, void *d_table,
                            void *d_positions);
+
+    /* In place, rows of x (.., C) by their ascending numbers rows[0] < rows[1] < ...: gather moves row rows[i] to row i;
+     * scatter moves row i to row rows[i] and makes the others of `total` rows 0. */
+    void (*rows_gather)(void *x, const int32_t *rows, int count, int width);
+    void (*rows_scatter)(void *x, const int32_t *rows, int count, int total, int width);
 
     /* x (N, C) += bias (C), and its backward: d_bias (C) += sum over rows of d_x (N, C). */
     void (*bias_add)(void *x, const void *bias, int rows, int width);
@@ -183,9 +195,9 @@ struct kernel_ops {
     void (*route_backward)(const struct routing *routing, const struct routing_backward *buffers);
     /* rows[slot] = weights * x, x = sum over a position's choices, in order, of weights * rows[slot], and
      * dots = a[slot] . b[slot] of two sets of rows. weights, dots: (N, K); weights NULL: 1. */
-    void (*gather_rows)(const struct exchange *exchange, const void *weights, const void *x, void *rows);
-    void (*combine_rows)(const struct exchange *exchange, const void *weights, const void *rows, void *x);
-    void (*dot_rows)(const struct exchange *exchange, const void *a, const void *b, void *dots);
+    void (*gather_rows)(const struct row_exchange *exchange, const void *weights, const void *x, void *rows);
+    void (*combine_rows)(const struct row_exchange *exchange, const void *weights, const void *rows, void *x);
+    void (*dot_rows)(const struct row_exchange *exchange, const void *a, const void *b, void *dots);
 
     /* losses[i] = -ln softmax(logits (N, V)[i])[targets[i]], 0 where the target is TARGET_IGNORED.
      * The second also turns the logits into scale * d(sum of losses)/d(logits) in place. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/dtype.h"
 #include "model/network.h"
 
 /* Numbers as they are stored. */
@@ -47,6 +48,12 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
     }
 }
 
+/* As the product takes its factors. */
+static double factor(const struct product *p, real x)
+{
+    return p->type == PRODUCT_BF16 ? dtype_from_bf16(dtype_to_bf16((float)x)) : x;
+}
+
 static void product(const struct product *p, const void *a_, const void *b_, void *c_)
 {
     const real *a = a_, *b = b_;
@@ -56,8 +63,8 @@ static void product(const struct product *p, const void *a_, const void *b_, voi
         for (size_t j = 0; j < (size_t)p->n; j++) {
             double sum = 0;
             for (size_t k = 0; k < (size_t)p->k; k++)
-                sum += (double)(p->transpose_a ? a[k * lda + i] : a[i * lda + k]) *
-                       (double)(p->transpose_b ? b[j * ldb + k] : b[k * ldb + j]);
+                sum += factor(p, p->transpose_a ? a[k * lda + i] : a[i * lda + k]) *
+                       factor(p, p->transpose_b ? b[j * ldb + k] : b[k * ldb + j]);
             double before = p->beta != 0 ? p->beta * c[i * ldc + j] : 0;
             c[i * ldc + j] = (real)(p->alpha * sum + before);
         }
@@ -87,6 +94,16 @@ static void embed_backward(const struct embedding *e, const int32_t *tokens, con
             if (d_positions != NULL)
                 d_positions[i % context * width + c] += d_x[i * width + c];
         }
+}
+
+static void rows_gather(void *x, const int32_t *rows, int count, int width)
+{
+    kernels_host_gather(x, rows, count, (size_t)width * sizeof(real));
+}
+
+static void rows_scatter(void *x, const int32_t *rows, int count, int total, int width)
+{
+    kernels_host_scatter(x, rows, count, total, (size_t)width * sizeof(real));
 }
 
 static void bias_add(void *x_, const void *bias_, int rows, int width)
@@ -255,10 +272,19 @@ static void cross_entropy_gradient(void *logits, const int32_t *targets, int row
 #include "model/kernels_ref_attention_tangent.h"
 #include "model/kernels_ref_experts.h"
 
+static size_t product_scratch(enum product_type type)
+{
+    (void)type;
+    return 0;
+}
+
 static const struct kernel_ops ops = {
     .product = product,
+    .product_scratch = product_scratch,
     .embed = embed,
     .embed_backward = embed_backward,
+    .rows_gather = rows_gather,
+    .rows_scatter = rows_scatter,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
     .blend = blend,

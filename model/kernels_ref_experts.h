@@ -93,7 +93,7 @@ static void route_backward_tangent(const struct routing *routing, const struct r
 
 /* ---- rows of experts ---- */
 
-static void gather_rows(const struct exchange *exchange, const void *weights, const void *x, void *rows)
+static void gather_rows(const struct row_exchange *exchange, const void *weights, const void *x, void *rows)
 {
     size_t width = (size_t)exchange->width, top_k = (size_t)exchange->top_k;
     for (size_t choice = 0; choice < (size_t)exchange->positions * top_k; choice++) {
@@ -105,7 +105,7 @@ static void gather_rows(const struct exchange *exchange, const void *weights, co
     }
 }
 
-static void combine_rows(const struct exchange *exchange, const void *weights, const void *rows, void *x)
+static void combine_rows(const struct row_exchange *exchange, const void *weights, const void *rows, void *x)
 {
     size_t width = (size_t)exchange->width, top_k = (size_t)exchange->top_k;
     for (size_t i = 0; i < (size_t)exchange->positions; i++)
@@ -119,7 +119,7 @@ static void combine_rows(const struct exchange *exchange, const void *weights, c
         }
 }
 
-static void dot_rows(const struct exchange *exchange, const void *a_, const void *b_, void *dots_)
+static void dot_rows(const struct row_exchange *exchange, const void *a_, const void *b_, void *dots_)
 {
     size_t width = (size_t)exchange->width, top_k = (size_t)exchange->top_k;
     real *dots = dots_;

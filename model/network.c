@@ -17,11 +17,14 @@ struct network {
     const struct kernels *kernels;
     const struct network_family *family;
     struct network_sizes sizes;
+    const struct tensor_table *table;
     struct head_block head;
+    int32_t *selected, *targets;   /* of the positions that predict: which they are, and, behind, their targets */
     bool decoder;                  /* an encoder-decoder: batches have a decoder's side */
     size_t slab;                   /* numbers of the weights */
     size_t half;                   /* bytes from a buffer to its tangent's */
     void *state;                   /* the family's blocks */
+    void *product_scratch;         /* of every product */
     void *memory;                  /* backend memory that every buffer lies in */
     void *host;                    /* host memory of the blocks; NULL: they need none */
 };
@@ -42,13 +45,27 @@ static struct network_sizes sizes_resolved(const struct shape *shape, const stru
     return resolved;
 }
 
-/* Everything that lies in backend memory. */
-static void plan_buffers(const struct network_family *family, void *state, struct head_block *head,
-                         const struct shape *shape, const struct network_sizes *sizes, struct carve *carve)
+/* Enough for what is float's in any network, too. */
+static size_t product_scratch_bytes(const struct kernels *kernels, enum product_type type)
 {
+    size_t own = kernels->ops->product_scratch(type), least = kernels->ops->product_scratch(PRODUCT_F32);
+    return own > least ? own : least;
+}
+
+/* Everything that lies in backend memory; returns the scratch of products. */
+static void *plan_buffers(const struct network_family *family, void *state, struct head_block *head,
+                          const struct shape *shape, const struct network_sizes *sizes, struct carve *carve)
+{
+    void *product_scratch = carve_bytes(carve, product_scratch_bytes(carve->kernels, sizes->product_type));
     head->chunk = head_block_chunk(shape->vocabulary, (size_t)sizes->rows * (size_t)sizes->decoder_context);
     head->logits = carve_numbers(carve, (size_t)head->chunk, (size_t)shape->vocabulary);
     family->plan(state, shape, sizes, carve);
+    return product_scratch;
+}
+
+static size_t predicting_positions(const struct network_sizes *sizes)
+{
+    return (size_t)sizes->rows * (size_t)sizes->decoder_context;
 }
 
 /* Twice with tangents: half for values, half for their tangents. */
@@ -77,7 +94,7 @@ size_t network_sizes_bytes(const struct kernels *kernels, const struct shape *sh
     size_t host = sizeof(struct network), state = family->state_bytes(shape);
     plan_buffers(family, NULL, &head, shape, sizes, &carve);
     size_t memory = memory_bytes(sizes, &carve);
-    host += (size_t)head.chunk * sizeof(double);
+    host += (size_t)head.chunk * sizeof(double) + 2 * predicting_positions(sizes) * sizeof(int32_t);
     if (carve.overflow || state == 0 || __builtin_add_overflow(host, state, &host) ||
         __builtin_add_overflow(host, carve.host_bytes, &host) || __builtin_add_overflow(host, memory, &host))
         return 0;
@@ -116,17 +133,20 @@ static int network_allocate(struct network *network, const struct shape *shape, 
     if (!carve.overflow && state > 0) {
         network->state = memory_new(state);
         network->head.losses = memory_array((size_t)network->head.chunk, sizeof(double));
+        network->selected = memory_array(2 * predicting_positions(&network->sizes), sizeof(int32_t));
         network->memory = network->kernels->alloc(memory);
         if (carve.host_bytes > 0)
             network->host = memory_new(carve.host_bytes);
     }
-    if (network->state == NULL || network->head.losses == NULL || network->memory == NULL ||
-        (carve.host_bytes > 0 && network->host == NULL))
+    if (network->state == NULL || network->head.losses == NULL || network->selected == NULL ||
+        network->memory == NULL || (carve.host_bytes > 0 && network->host == NULL))
         return error_set(error, ERROR_NO_MEMORY,
                          "no memory for a network of %zu bytes; use a smaller batch or context, or more memory",
                          memory);
+    network->targets = network->selected + predicting_positions(&network->sizes);
     carve = (struct carve){.kernels = network->kernels, .memory = network->memory, .host = network->host};
-    plan_buffers(network->family, network->state, &network->head, shape, &network->sizes, &carve);
+    network->product_scratch =
+        plan_buffers(network->family, network->state, &network->head, shape, &network->sizes, &carve);
     return 0;
 }
 
@@ -144,6 +164,7 @@ int network_new_sized(struct network **network, const struct kernels *kernels, c
     new->kernels = kernels;
     new->family = network_family_of(table->shape.family);
     new->sizes = *sizes;
+    new->table = table;
     new->slab = table->slab;
     new->decoder = table->shape.decoder_layers > 0;
     code = network_allocate(new, &table->shape, error);
@@ -172,6 +193,7 @@ void network_free(struct network *network)
         network->kernels->release(network->memory);
     memory_free(network->head.losses);
     memory_free(network->host);
+    memory_free(network->selected);
     memory_free(network->state);
     memory_free(network);
 }
@@ -186,16 +208,50 @@ static struct pass pass_of(const struct network *network, const void *weights, c
     return (struct pass){
         .kernels = network->kernels, .batch = batch, .positions = batch->rows * batch->context, .weights = weights,
         .masking = batch->masking,
+        .product_type = PRODUCT_F32, .product_scratch = network->product_scratch,
     };
+}
+
+/* The pass over the positions that predict: all, or those selected; at least one, which then has no target. */
+static struct pass pass_predicting(struct network *network, const struct pass *pass, struct batch *side)
+{
+    *side = batch_predicting(pass->batch);
+    struct pass head = pass_over(pass, side);
+    int count = 0;
+    for (int i = 0; i < head.positions; i++)
+        if (side->targets[i] != TARGET_IGNORED) {
+            network->selected[count] = i;
+            network->targets[count++] = side->targets[i];
+        }
+    if (count == head.positions)
+        return head;
+    if (count == 0) {
+        network->selected[0] = 0;
+        network->targets[count++] = TARGET_IGNORED;
+    }
+    head.positions = count;
+    head.selected = network->selected;
+    side->targets = network->targets;
+    return head;
+}
+
+/* What the head reads, of the positions of its pass. */
+static const void *forward_to_head(const struct network *network, const struct pass *pass, const struct pass *head)
+{
+    const struct network_family *family = network->family;
+    void *hidden = family->forward(network->state, pass);
+    if (head->selected != NULL)
+        pass_rows_gather(pass, hidden, head->selected, head->positions, network->table->shape.width);
+    return family->transform != NULL ? family->transform(network->state, head, hidden) : hidden;
 }
 
 void network_loss(struct network *network, const void *weights, const struct batch *batch, double *row_losses,
                   int *row_counts)
 {
     struct pass pass = pass_of(network, weights, batch);
-    struct batch side = batch_predicting(batch);
-    struct pass head = pass_over(&pass, &side);
-    const void *hidden = network->family->forward(network->state, &pass);
+    struct batch side;
+    struct pass head = pass_predicting(network, &pass, &side);
+    const void *hidden = forward_to_head(network, &pass, &head);
     head_block_loss(&head, &network->head, hidden, row_losses, row_counts);
 }
 
@@ -213,12 +269,18 @@ static double mean_scale_of(const struct batch *batch, double scale)
 static double forward_and_back(struct network *network, const struct pass *pass, double scale)
 {
     CHECK(network->sizes.gradients);
-    const void *hidden = network->family->forward(network->state, pass);
-    struct batch side = batch_predicting(pass->batch);
-    struct pass head = pass_over(pass, &side);
-    double loss = head_block_gradient(&head, &network->head, hidden, scale,
-                                      network->family->hidden_gradient(network->state));
-    network->family->backward(network->state, pass);
+    const struct network_family *family = network->family;
+    struct batch side;
+    struct pass head = pass_predicting(network, pass, &side);
+    const void *hidden = forward_to_head(network, pass, &head);
+    void *d_hidden = family->hidden_gradient(network->state);
+    double loss = head_block_gradient(&head, &network->head, hidden, scale, d_hidden);
+    if (family->transform_backward != NULL)
+        family->transform_backward(network->state, &head);
+    if (head.selected != NULL)
+        pass_rows_scatter(pass, d_hidden, head.selected, head.positions, side.rows * side.context,
+                          network->table->shape.width);
+    family->backward(network->state, pass);
     return loss;
 }
 
@@ -226,8 +288,27 @@ double network_gradient(struct network *network, const void *weights, const stru
                         void *gradients)
 {
     struct pass pass = pass_of(network, weights, batch);
+    pass.product_type = network->sizes.product_type;
     pass.gradients = gradients;
     pass.mean_scale = mean_scale_of(batch, scale);
+    return forward_and_back(network, &pass, scale);
+}
+
+double network_gradient_first(struct network *network, const void *weights, const struct batch *batch, double scale,
+                              void *gradients)
+{
+    const struct kernels *kernels = network->kernels;
+    struct pass pass = pass_of(network, weights, batch);
+    pass.product_type = network->sizes.product_type;
+    pass.gradients = gradients;
+    pass.mean_scale = mean_scale_of(batch, scale);
+    pass.first = true;
+    for (int i = 0; i < network->table->count; i++) {
+        const struct tensor *tensor = &network->table->tensors[i];
+        /* an expert that no token chose enters no product */
+        if (!shape_row_in_products(tensor->row, &network->table->shape) || tensor->row->presence == PRESENT_EXPERTS)
+            kernels->zero(pass_gradient(&pass, tensor->offset), tensor->count);
+    }
     return forward_and_back(network, &pass, scale);
 }
 
@@ -254,6 +335,6 @@ void network_logits(struct network *network, const void *weights, const struct b
     struct pass pass = pass_of(network, weights, batch);
     struct batch side = batch_predicting(batch);
     struct pass head = pass_over(&pass, &side);
-    const void *hidden = network->family->forward(network->state, &pass);
+    const void *hidden = forward_to_head(network, &pass, &head);
     head_block_logits(&head, &network->head, hidden, logits);
 }

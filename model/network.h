@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "model/kernels.h"
+#include "model/kernels_ops.h"
 #include "model/masking.h"
 #include "model/tensor.h"
 
@@ -45,6 +46,8 @@ struct network_sizes {
     bool recompute;                        /* with gradients: of a block only its input is kept; the backward pass
                                             * computes the rest again (Chen et al., 2016), to the same bits */
     int decoder_context;                   /* of an encoder-decoder's other side; 0: as context */
+    enum product_type product_type;        /* of the products of network_gradient, forward and backward; losses,
+                                            * logits and Hessian products are float's whatever it says */
 };
 
 /* Bytes a network of these sizes allocates; with gradients: room for the backward pass. 0 on overflow. */
@@ -59,13 +62,17 @@ int network_new_sized(struct network **network, const struct kernels *kernels, c
 void network_free(struct network *network);
 
 /* row_losses[b] = sum over predicted positions of row b of -ln p(target); row_counts[b] = how many (either may be
- * NULL). Losses accumulate in double. Non-finite values pass through: the caller looks. */
+ * NULL). Losses accumulate in double. Non-finite values pass through: the caller looks. Here and in gradients the head
+ * runs over the positions that predict, no others. */
 void network_loss(struct network *network, const void *weights, const struct batch *batch, double *row_losses,
                   int *row_counts);
 /* gradients += scale * d(sum of losses)/d(weights); returns the sum of losses. gradients: a slab, zeroed by the caller
  * before the first micro-batch. */
 double network_gradient(struct network *network, const void *weights, const struct batch *batch, double scale,
                         void *gradients);
+/* The same with gradients = ...: for the first micro-batch. What the slab holds is not read. */
+double network_gradient_first(struct network *network, const void *weights, const struct batch *batch, double scale,
+                              void *gradients);
 /* product += scale * H direction, H the Hessian of the sum of losses at the weights: the tangent of network_gradient
  * (Pearlmutter, 1994), exact up to rounding, about three times its work. direction, product: slabs as weights and
  * gradients. Returns the sum of losses. Contract: the network was made with tangents. */

@@ -169,11 +169,11 @@ static void block_forward(const struct pass *pass, const struct bert_block *bloc
     norm_block_forward(pass, &block->norm2, block->norm1.out, block->norm2.out, &block->mlp.down);
 }
 
-static const void *bert_forward(const void *state, const struct pass *pass)
+static void *bert_forward(const void *state, const struct pass *pass)
 {
     const struct bert *bert = state;
     const struct linear no_bias = {.has_bias = false};
-    const void *x = bert->embedding.out;
+    void *x = bert->embedding.out;
     norm_block_forward(pass, &bert->embedding, bert->embedding.sum, embed(bert, pass), &no_bias);
     for (int layer = 0; layer < bert->layers; layer++) {
         const struct bert_block *block = &bert->blocks[layer];
@@ -183,6 +183,12 @@ static const void *bert_forward(const void *state, const struct pass *pass)
             mask_stream(pass, share, block->norm2.width, x, block->norm2.out);
         x = block->norm2.out;
     }
+    return x;
+}
+
+static const void *bert_transform(const void *state, const struct pass *pass, const void *x)
+{
+    const struct bert *bert = state;
     linear_forward(pass, &bert->transform, pass->positions, x, bert->before);
     pass_activate(pass, bert->activation, bert->before, linear_bias(pass, &bert->transform), bert->final.sum,
                   pass->positions, bert->transform.out);
@@ -202,19 +208,24 @@ static void norm_backward(const struct pass *pass, const struct norm_block *norm
     norm_block_backward(pass, norm, d_out, d_sum);
 }
 
+static void bert_transform_backward(const void *state, const struct pass *pass)
+{
+    const struct bert *bert = state;
+    void *here = bert->d_here, *there = bert->d_there;
+    norm_backward(pass, &bert->final, there, here);
+    pass_activate_backward(pass, bert->activation, bert->before, here, pass->positions, bert->transform.out);
+    linear_backward(pass, &bert->transform, pass->positions, bert->blocks[bert->layers - 1].norm2.out, here, there);
+}
+
 /* d_there is the gradient behind a norm, d_here the one before it: of the sum, and, once the branch has added its own,
  * of the stream that the sum was made from. A second norm's turn is the other way round. */
 static void bert_backward(const void *state, const struct pass *pass)
 {
     const struct bert *bert = state;
     void *here = bert->d_here, *there = bert->d_there;
-    const void *x = bert->blocks[bert->layers - 1].norm2.out;
-    norm_backward(pass, &bert->final, there, here);
-    pass_activate_backward(pass, bert->activation, bert->before, here, pass->positions, bert->transform.out);
-    linear_backward(pass, &bert->transform, pass->positions, x, here, there);
     for (int layer = bert->layers - 1; layer >= 0; layer--) {
         const struct bert_block *block = &bert->blocks[layer];
-        x = layer > 0 ? bert->blocks[layer - 1].norm2.out : bert->embedding.out;
+        const void *x = layer > 0 ? bert->blocks[layer - 1].norm2.out : bert->embedding.out;
         if (bert->recompute && layer < bert->layers - 1)    /* the last block's numbers are still there */
             block_forward(pass, block, x);
         double share = mask_share(pass, layer);
@@ -235,6 +246,8 @@ const struct network_family network_bert = {
     .plan = bert_plan,
     .bind = bert_bind,
     .forward = bert_forward,
+    .transform = bert_transform,
+    .transform_backward = bert_transform_backward,
     .hidden_gradient = bert_hidden_gradient,
     .backward = bert_backward,
 };

@@ -139,7 +139,7 @@ static void *stream_behind(const struct gpt2 *gpt2, int layer)
 }
 
 /* Each branch waits in gpt2->branch, without its bias, for the next norm to add both to the stream. */
-static const void *gpt2_forward(const void *state, const struct pass *pass)
+static void *gpt2_forward(const void *state, const struct pass *pass)
 {
     const struct gpt2 *gpt2 = state;
     struct embedding embedding = gpt2_embedding(gpt2, pass);

@@ -164,7 +164,7 @@ static void *stream_behind(const struct llama *llama, int layer)
 }
 
 /* Each branch waits in llama->branch, without its bias, for the next norm to add both to the stream. */
-static const void *llama_forward(const void *state, const struct pass *pass)
+static void *llama_forward(const void *state, const struct pass *pass)
 {
     const struct llama *llama = state;
     struct embedding embedding = llama_embedding(llama, pass);

@@ -292,7 +292,7 @@ static void sides_fill(struct t5_sides *sides, const struct t5 *t5, const struct
     sides->memory = (struct cross_memory){&sides->encoder, t5->encoder.final.out, t5->d_memory};
 }
 
-static const void *t5_forward(const void *state, const struct pass *pass)
+static void *t5_forward(const void *state, const struct pass *pass)
 {
     const struct t5 *t5 = state;
     struct t5_sides sides;

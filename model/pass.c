@@ -18,6 +18,15 @@ static void *tangent_to_write(const struct pass *pass, void *x)
     return (unsigned char *)x + pass->twin_bytes;
 }
 
+/* The product by the pass's type and scratch. */
+static struct product product_of(const struct pass *pass, const struct product *product)
+{
+    struct product own = *product;
+    own.type = pass->product_type;
+    own.scratch = pass->product_scratch;
+    return own;
+}
+
 /* The same with what there was kept. */
 static struct product product_adding(const struct product *product)
 {
@@ -29,24 +38,24 @@ static struct product product_adding(const struct product *product)
 void pass_product(const struct pass *pass, const struct product *product, const void *x, const void *weight, void *y)
 {
     const struct kernel_ops *ops = pass->kernels->ops;
+    struct product own = product_of(pass, product), adding = product_adding(&own);
     if (pass->direction != NULL) {
-        struct product adding = product_adding(product);
-        ops->product(product, tangent(pass, x), weight, tangent_to_write(pass, y));
+        ops->product(&own, tangent(pass, x), weight, tangent_to_write(pass, y));
         ops->product(&adding, x, tangent(pass, weight), tangent_to_write(pass, y));
     }
-    ops->product(product, x, weight, y);
+    ops->product(&own, x, weight, y);
 }
 
 void pass_product_gradient(const struct pass *pass, const struct product *product, const void *a, const void *b,
                            void *gradient)
 {
     const struct kernel_ops *ops = pass->kernels->ops;
+    struct product own = product_of(pass, product), adding = product_adding(&own);
     if (pass->direction == NULL) {
-        ops->product(product, a, b, gradient);
+        ops->product(&own, a, b, gradient);
         return;
     }
-    struct product adding = product_adding(product);
-    ops->product(product, tangent(pass, a), b, gradient);
+    ops->product(&own, tangent(pass, a), b, gradient);
     ops->product(&adding, a, tangent(pass, b), gradient);
 }
 
@@ -71,6 +80,20 @@ void pass_embed_backward(const struct pass *pass, const struct embedding *embedd
 {
     pass->kernels->ops->embed_backward(embedding, tokens, pass->direction != NULL ? tangent(pass, d_x) : d_x, d_table,
                                        d_positions);
+}
+
+void pass_rows_gather(const struct pass *pass, void *x, const int32_t *rows, int count, int width)
+{
+    pass->kernels->ops->rows_gather(x, rows, count, width);
+    if (pass->direction != NULL)
+        pass->kernels->ops->rows_gather(tangent_to_write(pass, x), rows, count, width);
+}
+
+void pass_rows_scatter(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width)
+{
+    pass->kernels->ops->rows_scatter(x, rows, count, total, width);
+    if (pass->direction != NULL)
+        pass->kernels->ops->rows_scatter(tangent_to_write(pass, x), rows, count, total, width);
 }
 
 void pass_bias_add(const struct pass *pass, void *x, const void *bias, int rows, int width)
@@ -237,18 +260,18 @@ void pass_route_backward(const struct pass *pass, const struct routing *routing,
     pass->kernels->tangents->route_backward(routing, b, &tangents);
 }
 
-static struct exchange exchange_adding(const struct exchange *exchange)
+static struct row_exchange exchange_adding(const struct row_exchange *exchange)
 {
-    struct exchange adding = *exchange;
+    struct row_exchange adding = *exchange;
     adding.add = true;
     return adding;
 }
 
-void pass_gather_rows(const struct pass *pass, const struct exchange *exchange, const void *weights, const void *x,
+void pass_gather_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *x,
                       void *rows)
 {
     const struct kernel_ops *ops = pass->kernels->ops;
-    struct exchange adding = exchange_adding(exchange);
+    struct row_exchange adding = exchange_adding(exchange);
     ops->gather_rows(exchange, weights, x, rows);
     if (pass->direction == NULL)
         return;
@@ -257,11 +280,11 @@ void pass_gather_rows(const struct pass *pass, const struct exchange *exchange, 
         ops->gather_rows(&adding, tangent(pass, weights), x, tangent_to_write(pass, rows));
 }
 
-void pass_combine_rows(const struct pass *pass, const struct exchange *exchange, const void *weights, const void *rows,
+void pass_combine_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *rows,
                        void *x)
 {
     const struct kernel_ops *ops = pass->kernels->ops;
-    struct exchange adding = exchange_adding(exchange);
+    struct row_exchange adding = exchange_adding(exchange);
     ops->combine_rows(exchange, weights, rows, x);
     if (pass->direction == NULL)
         return;
@@ -270,10 +293,10 @@ void pass_combine_rows(const struct pass *pass, const struct exchange *exchange,
         ops->combine_rows(&adding, tangent(pass, weights), rows, tangent_to_write(pass, x));
 }
 
-void pass_dot_rows(const struct pass *pass, const struct exchange *exchange, const void *a, const void *b, void *dots)
+void pass_dot_rows(const struct pass *pass, const struct row_exchange *exchange, const void *a, const void *b, void *dots)
 {
     const struct kernel_ops *ops = pass->kernels->ops;
-    struct exchange adding = exchange_adding(exchange);
+    struct row_exchange adding = exchange_adding(exchange);
     ops->dot_rows(exchange, a, b, dots);
     if (pass->direction == NULL)
         return;

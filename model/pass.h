@@ -21,8 +21,12 @@ struct pass {
     const struct kernels *kernels;
     const struct batch *batch;
     int positions;             /* N = rows * context of the batch */
+    enum product_type product_type;
+    void *product_scratch;     /* the network's own; see struct product */
     const void *weights;       /* slab */
     void *gradients;           /* slab, +=; NULL: forward only */
+    bool first;                /* gradients of weights that enter products are written (=): they hold nothing yet */
+    const int32_t *selected;   /* (N) the pass is over these positions of the batch, ascending; NULL: all of them */
     const void *direction;     /* slab; NULL: an ordinary pass */
     size_t slab_bytes;         /* with a direction: of each slab */
     size_t twin_bytes;         /* with a direction: from a buffer to its twin */
@@ -61,7 +65,8 @@ static inline void *pass_gradient(const struct pass *pass, size_t offset)
     return numbers_at(pass->kernels->element, pass->gradients, offset);
 }
 
-/* The operations of model/kernels_ops.h. y = x w + beta y, where w is a weight; and the gradient of a weight. */
+/* The operations of model/kernels_ops.h; products take type and scratch from the pass. y = x w + beta y, where w is a
+ * weight; and the gradient of a weight. */
 void pass_product(const struct pass *pass, const struct product *product, const void *x, const void *weight, void *y);
 void pass_product_gradient(const struct pass *pass, const struct product *product, const void *a, const void *b,
                            void *gradient);
@@ -70,6 +75,8 @@ void pass_embed(const struct pass *pass, const struct embedding *embedding, cons
                 const void *positions, void *x);
 void pass_embed_backward(const struct pass *pass, const struct embedding *embedding, const int32_t *tokens,
                          const void *d_x, void *d_table, void *d_positions);
+void pass_rows_gather(const struct pass *pass, void *x, const int32_t *rows, int count, int width);
+void pass_rows_scatter(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width);
 void pass_bias_add(const struct pass *pass, void *x, const void *bias, int rows, int width);
 void pass_bias_backward(const struct pass *pass, const void *d_x, void *d_bias, int rows, int width);
 void pass_scale_columns(const struct pass *pass, void *x, const void *shares, int rows, int width);
@@ -95,11 +102,11 @@ void pass_attention_backward(const struct pass *pass, const struct attention *at
 void pass_route(const struct pass *pass, const struct routing *routing, const struct routing_forward *buffers);
 void pass_route_backward(const struct pass *pass, const struct routing *routing,
                          const struct routing_backward *buffers);
-void pass_gather_rows(const struct pass *pass, const struct exchange *exchange, const void *weights, const void *x,
+void pass_gather_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *x,
                       void *rows);
-void pass_combine_rows(const struct pass *pass, const struct exchange *exchange, const void *weights, const void *rows,
+void pass_combine_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *rows,
                        void *x);
-void pass_dot_rows(const struct pass *pass, const struct exchange *exchange, const void *a, const void *b, void *dots);
+void pass_dot_rows(const struct pass *pass, const struct row_exchange *exchange, const void *a, const void *b, void *dots);
 void pass_cross_entropy_gradient(const struct pass *pass, void *logits, const int32_t *targets, int rows,
                                  int vocabulary, double scale, double *losses);
 

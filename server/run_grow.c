@@ -76,11 +76,14 @@ static int take_plan(struct run *run, struct seat *seat, const struct growth_pla
 
 int run_plan_seats(struct run *run, struct error *error)
 {
+    const char *slow = training_compute_warning(&run->spec.training, run->service->kernels);
     char text[128];
 
     snprintf(text, sizeof text, "the checkpoint's config.json has dropout %.3g; it is trained as 0",
              run->sources.facts.dropout);
     if (run->sources.facts.dropout > 0 && add_warning(run, text, error))
+        return (int)error->code;
+    if (slow && add_warning(run, slow, error))
         return (int)error->code;
     for (int i = 0; i < run->spec.candidate_count && !error->code; i++) {
         struct growth_plan plan;

@@ -196,9 +196,12 @@ static int open_trial(struct training_run *run, struct error *error)
         .kernels = kernels_cpu(), .training = run->training, .sampler = run->data.sampler,
         .hidden_rate_scale = run->learning_rate_scale, .from_raw = moments && moments->raw,
     };
+    const char *slow = training_compute_warning(&run->training, options.kernels);
 
     if (run->checkpoint.dropout > 0)
         fprintf(stderr, "warning: config.json has dropout %.3g; it is trained as 0\n", run->checkpoint.dropout);
+    if (slow)
+        fprintf(stderr, "warning: %s\n", slow);
     if (trial_init(&run->trial, &run->checkpoint, &options, error))
         return (int)error->code;
     run->has_trial = true;

@@ -235,6 +235,7 @@ static const struct meaning validate_meanings[] = {
     { "candidates[].trial_bytes", "weights, moments, running average" },
     { "candidates[].scratch_bytes", "gradients and activations of one worker" },
     { "candidates[].warnings", "such as copies that training never separates" },
+    { "warnings", "such as `compute` `bf16` on a processor that has to emulate it" },
     { "k_min", "the first step at which the study can settle" },
     { "max_k", "the last step of a trial" },
     { "flops", "of all candidates" },

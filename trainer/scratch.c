@@ -25,7 +25,7 @@ static struct network_sizes network_sizes_of(const struct scratch_sizes *wanted,
     return (struct network_sizes){
         .rows = micro_batch_rows(wanted->batch, wanted->context), .context = sizes.inputs,
         .gradients = wanted->gradients, .recompute = wanted->recompute,
-        .decoder_context = sizes.decoder ? sizes.targets : 0,
+        .decoder_context = sizes.decoder ? sizes.targets : 0, .product_type = wanted->compute,
     };
 }
 
@@ -33,7 +33,7 @@ static struct scratch_sizes training_sizes(const struct training *training)
 {
     return (struct scratch_sizes){
         .batch = training->batch, .context = training->context, .gradients = true, .recompute = training->recompute,
-        .objective = &training->objective,
+        .compute = training->compute, .objective = &training->objective,
     };
 }
 
@@ -99,6 +99,7 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
     made->context = sizes->context;
     made->rows = micro_batch_rows(sizes->batch, sizes->context);
     made->recompute = sizes->recompute;
+    made->compute = sizes->compute;
     int status = tensor_table_init(&made->table, shape, error);
     if (status != 0) {
         memory_free(made);
@@ -153,7 +154,7 @@ bool scratch_fits(const struct scratch *scratch, const struct trial *trial)
     const struct training *training = &trial->options.training;
     return scratch->kernels == trial->options.kernels && scratch->gradients != NULL &&
            scratch->batch == training->batch && scratch->context == training->context &&
-           scratch->recompute == training->recompute &&
+           scratch->recompute == training->recompute && scratch->compute == training->compute &&
            memcmp(&scratch->parts.spec, &training->objective, sizeof training->objective) == 0 &&
            shape_equal(&scratch->table.shape, &trial->table.shape);
 }

@@ -12,7 +12,8 @@ struct scratch {
     void *gradients;                 /* a slab; NULL in a scratch for evaluation alone */
     int batch;                       /* of the training it was made for */
     int rows, context;               /* a micro-batch: (rows, context) */
-    bool recompute;                  /* what the network was made with */
+    bool recompute;                  /* what the network was made with, as is compute */
+    enum product_type compute;
     struct growth_masks masks;       /* of the trial's present step */
     struct objective_parts parts;    /* what windows become */
     int32_t *tokens;                 /* context + 1: one raw window */
@@ -27,6 +28,7 @@ int micro_batch_rows(int batch, int context);
 struct scratch_sizes {
     int batch, context;
     bool gradients, recompute;       /* as struct network_sizes */
+    enum product_type compute;       /* of gradients */
     const struct objective_spec *objective;
 };
 int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,

@@ -137,6 +137,14 @@ struct training training_defaults(const struct shape *shape)
     };
 }
 
+const char *training_compute_warning(const struct training *training, const struct kernels *kernels)
+{
+    if (training->compute != PRODUCT_BF16 || kernels_have_bf16(kernels)) {
+        return NULL;
+    }
+    return "this processor has no bfloat16 products: compute \"bf16\" is emulated and slower than \"f32\" here";
+}
+
 /* Records the first disagreement, adds the others as details. */
 static void disagree(struct error *error, const char *pointer, const char *text)
 {
@@ -225,6 +233,9 @@ int training_check(const struct training *training, const struct shape *shape, s
     check_optimizer(&found, &training->optimizer);
     check_schedule(&found, training);
     check_average(&found, &training->average);
+    if (training->compute != PRODUCT_F32 && training->compute != PRODUCT_BF16) {
+        disagree(&found, "/compute", "The precision of products is unknown: use f32 or bf16.");
+    }
     if (found.code != ERROR_NONE && error != NULL && error->code == ERROR_NONE) {
         *error = found;
     }

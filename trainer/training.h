@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/parameter.h"
+#include "model/kernels.h"
+#include "model/kernels_ops.h"
 #include "model/shape.h"
 #include "trainer/corpus.h"
 #include "trainer/objective.h"
@@ -94,6 +96,7 @@ struct training {
     uint64_t seed;                 /* 1 */
     bool width_rate_scaled;        /* width_learning_rate: scaled (true) or given */
     bool recompute;                /* of a block only its input is kept for the backward pass: less memory, same bits */
+    enum product_type compute;     /* what factors of products are rounded to in steps, f32; evaluations are float32's */
     struct objective_spec objective;   /* what a step predicts: the request's `data` object; the family's */
 };
 
@@ -109,6 +112,9 @@ double training_default_rate(enum optimizer_name optimizer, int width);
  * and rows of the tables that are not available: ERROR_INVALID, saying which are. Each disagreement is a detail with a
  * pointer relative to the training object ("/schedule/name"). The objective is for objective_check. */
 int training_check(const struct training *training, const struct shape *shape, struct error *error);
+
+/* What a user must know of training this way with these kernels: that bfloat16 products are emulated. NULL: nothing. */
+const char *training_compute_warning(const struct training *training, const struct kernels *kernels);
 
 /* The rate of step `step` (0-based: the first update uses step 0): the warm-up's (step + 1) / warmup, at most 1,
  * times the schedule's factor times learning_rate. wsd: with u = (step - (T - decay_steps)) / decay_steps in [0, 1]

@@ -85,7 +85,7 @@ struct scratch;
 int scratch_new(struct scratch **scratch, const struct kernels *kernels, const struct tensor_table *table,
                 const struct training *training, struct error *error);
 void scratch_free(struct scratch *scratch);
-/* Does this scratch serve that trial (same shape, batch, context, objective, recompute)? */
+/* Does this scratch serve that trial (same shape, batch, context, objective, recompute, compute)? */
 bool scratch_fits(const struct scratch *scratch, const struct trial *trial);
 
 /* One update: micro-batches, clip, AdamW, running average. Allocates nothing. Checks *stop between micro-batches: if

@@ -114,6 +114,7 @@ static void training_digest(const struct trial_options *o, uint8_t digest[HASH_B
         objective[1],
         objective[2],
         objective[3],
+        (uint64_t)t->compute,
     };
     words_hash(words, sizeof words / sizeof words[0], digest);
 }

@@ -36,7 +36,6 @@ int gradient_of_batch(const struct batch_place *place, const void *weights, stru
     const double targets = (double)training->batch * scratch->parts.sizes.targets, scale = 1.0 / targets;
     uint64_t predicted = 0;
     double sum = 0;
-    scratch->kernels->zero(scratch->gradients, scratch->table.slab);
     for (int row = 0; row < training->batch; row += scratch->rows) {
         if (is_stopped(stop)) {
             return error_set(error, ERROR_CANCELLED, "The training step was stopped.");
@@ -49,7 +48,8 @@ int gradient_of_batch(const struct batch_place *place, const void *weights, stru
         }
         struct batch batch = objective_batch(&scratch->parts, rows, training->context);
         batch.masking = place->masking;
-        sum += network_gradient(scratch->network, weights, &batch, scale, scratch->gradients);
+        sum += (row == 0 ? network_gradient_first : network_gradient)(scratch->network, weights, &batch, scale,
+                                                                      scratch->gradients);
         predicted += batch_predicted(&batch);
     }
     result->scale = targets / (double)predicted;

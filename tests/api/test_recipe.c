@@ -11,6 +11,7 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
     struct shape shape = parent_shape();
     finished_init(&f, DEMO_REQUEST);
     f.spec.training.recompute = true;
+    f.spec.training.compute = PRODUCT_BF16;
     f.spec.training.schedule = (struct schedule_spec){.name = SCHEDULE_WSD, .warmup_steps = 7, .decay_steps = 900,
                                                       .decay_form = DECAY_EXPONENTIAL, .minimum = 0.05};
     struct study_view view = finished_view(&f);
@@ -29,12 +30,14 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
     const struct training *a = &f.spec.training, *b = &recipe.training;
     assert_true(a->batch == b->batch && a->context == b->context && a->steps == b->steps && a->seed == b->seed);
     assert_true(a->learning_rate == b->learning_rate && a->clip == b->clip
-                && a->width_rate_scaled == b->width_rate_scaled && b->recompute);
+                && a->width_rate_scaled == b->width_rate_scaled && b->recompute
+                && b->compute == PRODUCT_BF16);
     assert_true(a->optimizer.beta1 == b->optimizer.beta1 && a->optimizer.weight_decay == b->optimizer.weight_decay);
     assert_true(b->schedule.name == SCHEDULE_WSD && b->schedule.decay_steps == 900 && b->schedule.minimum == 0.05
                 && b->schedule.decay_form == DECAY_EXPONENTIAL && b->schedule.warmup_steps == 7);
     assert_true(b->average.kind == AVERAGE_WINDOW && b->average.fraction == 0.2);
     assert_contains(out.data, "torch.optim.AdamW(parameters, lr=0.001");
+    assert_contains(out.data, "under autocast to bfloat16");
     buffer_fini(&out);
     finished_fini(&f);
 }

@@ -21,7 +21,7 @@ static const char EVERYTHING[] =
     "\"average\": {\"kind\": \"ema\", \"decay\": 0.98}, \"parametrization\": \"standard\", \"width_learning_rate\": "
     "\"given\", \"learners\": 1, \"learners_mode\": \"weights\", \"outer\": {\"name\": \"none\"}, \"recompute\": "
     "true, "
-    "\"compute\": \"f32\"}, \"selection\": {\"k\": 300, \"max_k\": 300, \"valid_tokens\": 640, \"evaluate_every\": "
+    "\"compute\": \"bf16\"}, \"selection\": {\"k\": 300, \"max_k\": 300, \"valid_tokens\": 640, \"evaluate_every\": "
     "50, "
     "\"raw_share\": 0.5, \"rank_by\": \"predicted\", \"confidence\": 0.9, \"compare\": \"steps\", \"eliminate\": "
     "false, "
@@ -54,7 +54,7 @@ static void every_known_value_reaches_the_spec(void **state)
     assert_int_equal(t->context, 32);
     assert_int_equal(t->steps, 5000);
     assert_true(t->learning_rate == 0.0005 && t->clip == 0 && t->seed == 9 && !t->width_rate_scaled
-                && t->recompute);
+                && t->recompute && t->compute == PRODUCT_BF16);
     assert_true(t->optimizer.beta1 == 0.8 && t->optimizer.beta2 == 0.99 && t->optimizer.epsilon == 1e-6
                 && t->optimizer.weight_decay == 0);
     assert_int_equal(t->schedule.name, SCHEDULE_WSD);
@@ -87,7 +87,7 @@ static void absent_fields_get_the_contracts_defaults(void **state)
                 && t->optimizer.epsilon == 1e-8 && t->optimizer.weight_decay == 0.1);
     assert_true(t->schedule.name == SCHEDULE_CONSTANT && t->schedule.warmup_steps == 100 && t->seed == 1);
     assert_true(t->average.kind == AVERAGE_WINDOW && t->average.fraction == 0.2 && t->width_rate_scaled
-                && !t->recompute);
+                && !t->recompute && t->compute == PRODUCT_F32);
     assert_true(s->k_auto && s->max_k == 1000 && s->k_min == 200 && s->valid_tokens == 100000
                 && s->evaluate_every == 0);
     assert_true(s->raw_share == 0.25 && s->confidence == 0.95 && s->rank_by == RANK_BY_LOSS);

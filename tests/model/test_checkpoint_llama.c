@@ -167,7 +167,7 @@ static void sizes_that_disagree_name_the_key(void **state)
 
 static void saved_directories_load_as_they_were(void **state)
 {
-    static const char *const models[] = {"llama_a", "llama_b", "mistral_a", "qwen2_a"};
+    static const char *const models[] = {"llama_a", "llama_b", "mistral_a", "mistral_b", "qwen2_a", "qwen2_b"};
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         struct oracle oracle;
         struct checkpoint again;

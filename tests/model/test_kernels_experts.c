@@ -214,7 +214,7 @@ static void rows_go_there_and_back(void **state)
     fill_normal(other, MOVED, 3, 0, 1);
     for (int add = 0; add < 2; add++)
         for (int weighted = 0; weighted < 2; weighted++) {
-            struct exchange exchange = {ROWS, TOP_K, WIDTH, slots, add};
+            struct row_exchange exchange = {ROWS, TOP_K, WIDTH, slots, add};
             const double *used = weighted ? weights : NULL;
             double before = add ? 0.5 : 0;
             for (int i = 0; i < MOVED; i++)
@@ -287,7 +287,7 @@ static void run_rows(const struct kernels *kernels, struct shelf *shelf, struct 
     for (int i = 0; i < COUNT; i++)
         many_slots[i] = i * 2 % COUNT;      /* COUNT is odd */
     for (int add = 0; add < 2; add++) {
-        struct exchange exchange = {MANY, MANY_K, MANY_WIDTH, many_slots, add};
+        struct row_exchange exchange = {MANY, MANY_K, MANY_WIDTH, many_slots, add};
         float *x = shelf_normal(shelf, MANY * MANY_WIDTH, 1, 0, 1), *weights = shelf_normal(shelf, COUNT, 2, 0, 1);
         float *rows = shelf_normal(shelf, COUNT * MANY_WIDTH, 3, 0, 1), *back = shelf_normal(shelf, MANY * MANY_WIDTH, 4, 0, 1);
         float *dots = shelf_normal(shelf, COUNT, 5, 0, 1), *other = shelf_normal(shelf, COUNT * MANY_WIDTH, 6, 0, 1);

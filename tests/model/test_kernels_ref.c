@@ -15,7 +15,10 @@ static void product_agrees_with_sums(bool transpose_a, bool transpose_b, double 
 {
     enum { M = 3, N = 4, K = 5, LDA = 8, LDB = 9, LDC = 6 };
     double a[K * LDA], b[K * LDB], c[M * LDC], before[M * LDC], worst = 0;
-    struct product product = {M, N, K, transpose_a, transpose_b, LDA, LDB, LDC, alpha, beta};
+    struct product product = {
+        .m = M, .n = N, .k = K, .transpose_a = transpose_a, .transpose_b = transpose_b, .lda = LDA, .ldb = LDB,
+        .ldc = LDC, .alpha = alpha, .beta = beta,
+    };
     fill_normal(a, K * LDA, 1, 0, 1);
     fill_normal(b, K * LDB, 2, 0, 1);
     fill_normal(c, M * LDC, 3, 0, 1);

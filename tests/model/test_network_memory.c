@@ -107,7 +107,7 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void **state)
             network_free(network);
         }
     }
-    assert_int_equal(rounds, 5);
+    assert_int_equal(rounds, 6);
     network_free(NULL);
     tensor_table_fini(&table);
 }

@@ -7,9 +7,6 @@ The batch is in the file's metadata. Names of tensors are those of reference.saf
 
     python tests/oracle/export_hessian.py [directory]
 """
-import pathlib
-import sys
-
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,34 +15,23 @@ from transformers import BertForMaskedLM, GPT2LMHeadModel, LlamaForCausalLM, Mix
 import export_llama
 import export_mixtral
 import export_t5
-from export_gpt2 import IGNORED
-from reference import trained
+import reference
+from reference import short_name, single
 
 # Batches with padding where there is one: masks, types and a decoder's side take part.
 MODELS = {
-    "gpt2_a": (GPT2LMHeadModel, "short", lambda model: None),
+    "gpt2_a": (GPT2LMHeadModel, "short", lambda model: lambda: None),
     "llama_a": (LlamaForCausalLM, "padded", export_llama.stay_in_double),
     "mixtral_a": (MixtralForCausalLM, "padded", export_mixtral.prepare),
-    "bert_a": (BertForMaskedLM, "padded", lambda model: None),
+    "bert_a": (BertForMaskedLM, "padded", lambda model: lambda: None),
     "t5_a": (T5ForConditionalGeneration, "padded", export_t5.stay_in_double),
 }
 
 
-def single(tensor):
-    """float() is not what it was: see stay_in_double."""
-    return tensor.detach().to(torch.float32).contiguous()
-
-
-def short_name(name):
-    return name.removeprefix("transformer.").removeprefix("model.").removeprefix("bert.")
-
-
-def loss_of(model, reference, batch):
+def loss_of(model, stored, batch):
     known = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
-    parts = {name: reference[f"{batch}.{name}"] for name in known if f"{batch}.{name}" in reference}
-    logits, targets = model(**parts).logits, reference[f"{batch}.targets"]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-    return trained(model, loss)
+    parts = {name: stored[f"{batch}.{name}"] for name in known if f"{batch}.{name}" in stored}
+    return reference.trained(model, reference.loss_of(model, parts, stored[f"{batch}.targets"])[1])
 
 
 def gradients_of(loss, parameters, **options):
@@ -65,16 +51,16 @@ def moved_gradients(model, parameters, directions, step, loss):
 
 
 def export(directory, kind, batch, prepare):
-    reference = load_file(directory / "reference.safetensors")
+    stored = load_file(directory / "reference.safetensors")
     model = kind.from_pretrained(directory, attn_implementation="eager", dtype=torch.float32).double().eval()
-    prepare(model)
+    restore = prepare(model)
     names, parameters = zip(*model.named_parameters())
     generator = numpy.random.default_rng(61)
     directions = [single(torch.from_numpy(generator.standard_normal(tuple(p.shape)))).double() for p in parameters]
-    loss = lambda: loss_of(model, reference, batch)
+    loss = lambda: loss_of(model, stored, batch)
     gradients = gradients_of(loss(), parameters, create_graph=True)
     for name, gradient in zip(names, gradients):
-        expected = reference[f"{batch}.gradient.{short_name(name)}"]
+        expected = stored[f"{batch}.gradient.{short_name(name)}"]
         assert (gradient - expected).norm() <= 1e-6 * expected.norm() + 1e-12, f"another gradient: {name}"
     products = gradients_of(sum((g * d).sum() for g, d in zip(gradients, directions)), parameters)
     step = 1e-6
@@ -84,6 +70,7 @@ def export(directory, kind, batch, prepare):
     difference = (whole(ahead) - whole(behind)) / (2 * step) - whole(products)
     residual = (difference.norm() / whole(products).norm()).item()
     assert residual < 1e-6, f"not the derivative of the gradient: {residual}"
+    restore()
     out = {f"direction.{short_name(name)}": single(d) for name, d in zip(names, directions)}
     out |= {f"product.{short_name(name)}": single(p) for name, p in zip(names, products)}
     save_file(out, directory / "hessian.safetensors", metadata={"batch": batch})
@@ -92,12 +79,5 @@ def export(directory, kind, batch, prepare):
           f"within {residual:.1e}, {(directory / 'hessian.safetensors').stat().st_size} bytes")
 
 
-def main():
-    default = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "oracle"
-    root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
-    for name, (kind, batch, prepare) in MODELS.items():
-        export(root / name, kind, batch, prepare)
-
-
 if __name__ == "__main__":
-    main()
+    reference.export_all(MODELS, export)

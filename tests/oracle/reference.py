@@ -2,7 +2,7 @@
 
 reference.safetensors of every fixture (names of tensors are those of the model file without "transformer.", "model." or
 "bert."; F64 is stored as F32, and where that is too coarse as two F32, the value's nearest and what is left):
-    <batch>.<part>, <batch>.targets      I64 (B, T): what the model is called with (input_ids, attention_mask …), and what it
+    <batch>.<part>, <batch>.targets      I64 (B, T): what the model is called with (input_ids …), and what it
                                          should predict at each position; -100: not counted
     <batch>.logits                       F32 (B, T, V)
     <batch>.loss                         F32 (2): mean cross-entropy over the counted positions
@@ -77,7 +77,7 @@ def norms_stay_in_double(model, suffix):
 
 
 def circle_of(generator, context, vocabulary):
-    """The batch of a causal model that the trainer can read from a file: rows and targets cut from one circle of B T tokens."""
+    """A batch that the trainer can read from a file: rows and targets cut from one circle of B T tokens."""
     circle = torch.from_numpy(generator.integers(0, vocabulary, ROWS * context))
     return {"input_ids": circle.view(ROWS, context)}, circle.roll(-1).view(ROWS, context).contiguous()
 

@@ -44,7 +44,7 @@ static inline void storm_open(struct storm *storm)
     uint64_t workers = 1 + rng_below(&storm->rng, 3);
     struct world_options options = {.inline_pool = true, .recover = true, .workers = (int)workers,
                                     .order_seed = 1 + rng_u64(&storm->rng) % 1000,
-                                    .memory_bytes = rng_below(&storm->rng, 2) ? workers * 1500 << 10 : 0};
+                                    .memory_bytes = rng_below(&storm->rng, 2) ? tiny_memory((int)workers, 1536 << 10) : 0};
     struct error error = {0};
     while (world_open(&storm->world, storm->place, &options, &error)) {
         assert_true(error.code == ERROR_NO_MEMORY || error.code == ERROR_IO || error.code == ERROR_DISK_FULL);

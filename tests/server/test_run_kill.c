@@ -46,10 +46,11 @@ static void every_named_point_survives_a_kill(void **state)
     };
     assert_int_equal(sizeof kills / sizeof *kills + 1, FAULT_POINT_COUNT);     /* fit_step: test_ligo */
     for (size_t i = 0; i < sizeof kills / sizeof *kills; i++) {
-        char store[32], out[32];
+        char store[32], out[32], text[32];
+        const char *memory = tiny_memory_text(text, 1, 1700 << 10);
         snprintf(store, sizeof store, "store%zu", i);
         snprintf(out, sizeof out, "out%zu", i);
-        struct lag_run run = {.place = reference->place, .store = store, .flags = {"--workers", "1", "--memory", "1700K"}};
+        struct lag_run run = {.place = reference->place, .store = store, .flags = {"--workers", "1", "--memory", memory}};
         print_message("%s\n", kills[i]);
         assert_true(run_killed(&run, kills[i]));
         lag_check_clean(reference->place, store);        /* a kill damages nothing */

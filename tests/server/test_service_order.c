@@ -34,7 +34,7 @@ static void every_order_of_finishing_gives_the_identical_result(void **state)
     char *first = run_ordered(place, "fifo", 1, 0, 0);
     for (int i = 1; i <= 8; i++) {
         snprintf(store, sizeof store, "order%d", i);
-        char *other = run_ordered(place, store, 1 + i % 4, (uint64_t)i, i > 4 ? (uint64_t)(1 + i % 4) * 1500 << 10 : 0);
+        char *other = run_ordered(place, store, 1 + i % 4, (uint64_t)i, i > 4 ? tiny_memory(1 + i % 4, 1536 << 10) : 0);
         assert_identical(first, other);
         memory_free(other);
     }
@@ -56,8 +56,9 @@ static void two_studies_at_once_give_what_each_gives_alone(void **state)
     lag_place_make(place, &study);
     tiny_study_json(test_path(path, place, "other.json"), &other);
     char *alone = run_ordered(place, "alone", 1, 0, 0);
-    assert_ok(world_open(&world, place, &(struct world_options){.store = "both", .workers = 2, .memory_bytes = 3 << 20,
-                                                               .inline_pool = true, .order_seed = 5}, &error), &error);
+    struct world_options both = {.store = "both", .workers = 2, .memory_bytes = tiny_memory(2, 1536 << 10),
+                                 .inline_pool = true, .order_seed = 5};
+    assert_ok(world_open(&world, place, &both, &error), &error);
     world_start(&world);
     world_submit_file(&world, "other.json", NULL, &answers[0]);
     world_submit_file(&world, "study.json", NULL, &answers[1]);

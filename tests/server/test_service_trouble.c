@@ -350,7 +350,7 @@ static void too_little_memory_is_refused_with_the_numbers(void **state)
     open_world(&world, place, &(struct world_options){.memory_bytes = 1 << 20, .workers = 2});
     world_submit_file(&world, "study.json", NULL, &answer);
     assert_int_equal(answer.error.code, ERROR_INVALID);
-    assert_contains(answer.error.message, "training needs 2.");
+    assert_contains(answer.error.message, " MiB with one trial per worker");
     assert_contains(answer.error.message, "the limit is 1.00 MiB");
     assert_string_equal(answer.error.details[0].pointer, "/candidates");
     world_close(&world);

@@ -1,13 +1,28 @@
 #include "tests/support/tiny_study.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cJSON.h>
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "model/kernels.h"
+#include "model/kernels_ops.h"
 #include "tests/support/support.h"
 #include "tests/support/tiny_checkpoint.h"
+
+uint64_t tiny_memory(int workers, uint64_t own)
+{
+    return (uint64_t)workers * (own + kernels_cpu()->ops->product_scratch(PRODUCT_F32));
+}
+
+const char *tiny_memory_text(char text[32], int workers, uint64_t own)
+{
+    snprintf(text, 32, "%" PRIu64, tiny_memory(workers, own));
+    return text;
+}
 
 const char *const tiny_candidates =
     "[{\"name\": \"stack\", \"operators\": [{\"op\": \"stack\", \"layers\": 4}]},"

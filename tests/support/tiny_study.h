@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/file.h"
 
@@ -22,6 +23,10 @@ extern const char *const tiny_selection;       /* auto, max_k 62, k_min 50, abou
 void tiny_study_write(const char *directory, const struct tiny_study *study);
 /* Only the JSON, into `file`. */
 void tiny_study_json(const char *file, const struct tiny_study *study);
+/* Bytes of memory in which each worker has room for one trial of a tiny study, so that others are parked: `own` for the
+ * trial and its scratch, and what products pack into on this processor. tiny_memory_text writes them for --memory. */
+uint64_t tiny_memory(int workers, uint64_t own);
+const char *tiny_memory_text(char text[32], int workers, uint64_t own);
 /* Deterministic text of about `bytes` bytes, different for different seeds. */
 void tiny_text_write(const char *file, size_t bytes, unsigned seed);
 

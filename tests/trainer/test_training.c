@@ -189,6 +189,7 @@ static void every_value_out_of_range_is_refused_with_its_pointer(void **state)
     REFUSE(schedule.warmup_steps = 101, "/schedule/warmup_steps");
     REFUSE(schedule.decay_steps = 101, "/schedule/decay_steps");
     REFUSE(average.fraction = 0, "/average/fraction");
+    REFUSE(compute = (enum product_type)2, "/compute");
     REFUSE(average = ((struct average_spec){AVERAGE_EMA, 0.2, 1}), "/average/decay");
 #undef REFUSE
     struct training training = scheduled(SCHEDULE_CONSTANT, 0, 0);

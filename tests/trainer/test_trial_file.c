@@ -138,6 +138,7 @@ static void a_file_of_another_shape_or_training_is_refused(void **state)
     REFUSE(training.average.fraction = 0.1);
     REFUSE(training.clip = 0);
     REFUSE(training.seed = 2);
+    REFUSE(training.compute = PRODUCT_BF16);
     REFUSE(training.objective.pad_token = 3);
     REFUSE(training.objective.special_tokens.count = 1);
     REFUSE(hidden_rate_scale = 0.5);
