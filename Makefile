@@ -9,8 +9,7 @@ CFLAGS_test := -O2 -g -DLAG_FAULTS
 CFLAGS_asan := -O1 -g -DLAG_FAULTS -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 CFLAGS_tsan := -O1 -g -DLAG_FAULTS -fsanitize=thread
 # Messages are cut to their buffers on purpose: snprintf does it.
-WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wconversion -Wno-sign-conversion \
-	-Wno-format-truncation
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wconversion -Wno-sign-conversion -Wno-format-truncation
 # pkg-config is asked once, when the first recipe needs it: `make test` and `make demo` install it before that.
 ask_packages = $(or $(shell pkg-config $(1) $(PACKAGES)),$(error Libraries are missing; `make deps` installs them))
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(call ask_packages,--cflags))$(PACKAGE_CFLAGS)
@@ -40,9 +39,8 @@ FORMS_model/kernels_bf16_packed := $(if $(X86),avx512bf16 amx)
 FLAGS_model/kernels_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 
 .DEFAULT_GOAL := lag
-.SECONDARY:
-.DELETE_ON_ERROR:
-.PHONY: lag deps test test-long asan tsan demo docs bench docker-check install clean help run-test run-long run-tsan
+.SECONDARY .DELETE_ON_ERROR:
+.PHONY: lag deps test test-long asan tsan demo docs bench bench-grow docker-check install clean help run-test run-long run-tsan
 
 # Objects of some sources, each in its forms.
 objects_of = $(foreach path,$(basename $(1)),$(if $(FORMS_$(path)),$(FORMS_$(path):%=$(BUILD)/$(path).%.o),$(BUILD)/$(path).o))
@@ -56,7 +54,7 @@ LONG_TESTS := $(call programs_of,long)
 TSAN_TESTS := $(filter $(foreach name,server/ trainer/test_pool trainer/test_slice,$(BUILD)/tests/$(name)%),$(TESTS))
 CHECKS := tools/check_rooms.sh tools/check_sizes.sh tools/check_tables.sh tools/check_docs.sh tools/check_guarantees.sh
 # The documents with generated blocks.
-DOCUMENTS := README.md docs/api.md
+DOCUMENTS := README.md docs/api.md docs/growth.md
 
 lag: $(BUILD)/lag                   ## the binary, ./lag (the default)
 	cp $< $@
@@ -77,6 +75,8 @@ docs: $(BUILD)/tools/docs          ## write the generated parts of the documents
 	$< $(DOCUMENTS)
 bench: lag build/bench_train         ## training steps beside sgemm; BENCH_PYTHON adds PyTorch's rows
 	@bash bench/run.sh
+bench-grow: lag build/bench_grow    ## grow a model of a billion parameters, beside a copy of as many bytes
+	@bash bench/grow.sh
 docker-check:                       ## build the image without an engine, run it, ask it whether it lives
 	@bash tools/docker_check.sh
 install: lag                        ## install to $(DESTDIR)$(PREFIX)/bin
@@ -115,6 +115,6 @@ $(BUILD)/lag: $(BUILD)/server/main.o $(call link_of,server)
 	$(LINK) $(LIBS)
 $(BUILD)/tools/docs: $(call objects_of,$(wildcard tools/docs*.c)) $(call link_of,server)
 	$(LINK) $(LIBS)
-build/bench_train: $(call objects_of,$(wildcard bench/*.c)) $(call link_of,trainer)
+build/bench_%: $(BUILD)/bench/bench_%.o $(call objects_of,$(filter-out bench/bench_%,$(wildcard bench/*.c))) $(call link_of,trainer)
 	$(LINK) $(LIBS)
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

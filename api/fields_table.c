@@ -12,11 +12,8 @@ static bool never(const struct study_spec *spec)
     (void)spec;
     return false;
 }
-static bool has_target(const struct study_spec *spec)
-{
-    const struct spec_target *t = &spec->target;
-    return t->layers || t->width || t->heads || t->ff || t->context;
-}
+static bool has_target(const struct study_spec *spec) { return !target_is_empty(&spec->target); }
+static bool has_max_candidates(const struct study_spec *spec) { return spec->max_candidates > 0; }
 static bool has_target_layers(const struct study_spec *spec) { return spec->target.layers > 0; }
 static bool has_target_width(const struct study_spec *spec) { return spec->target.width > 0; }
 static bool has_target_heads(const struct study_spec *spec) { return spec->target.heads > 0; }
@@ -84,9 +81,10 @@ static const struct field ROWS[] = {
     {"/data/mode_tokens/s", TOKEN(mode_tokens[MODE_S]), .shown = has_mode_s, .summary = "the end of the window"},
     {"/data/mode_tokens/x", TOKEN(mode_tokens[MODE_X]), .shown = has_mode_x, .summary = "long or dense spans"},
 
-    {"/target", FIELD_OBJECT, .shown = has_target, .summary = "the shape that every candidate must reach"},
+    {"/target", FIELD_OBJECT, .shown = has_target,
+     .summary = "the shape that every candidate must reach; without candidates the design space is enumerated"},
     {"/target/layers", FIELD_INTEGER, FROM(1, PARAMETER_LIST_MAX), IN(INT, target.layers), .shown = has_target_layers,
-     .summary = "layers"},
+     .summary = "layers; t5: of both stacks"},
     {"/target/width", FIELD_INTEGER, FROM(1, 1 << 17), IN(INT, target.width), .shown = has_target_width,
      .summary = "width of the residual stream"},
     {"/target/heads", FIELD_INTEGER, FROM(1, 1 << 17), IN(INT, target.heads), .shown = has_target_heads,
@@ -95,8 +93,9 @@ static const struct field ROWS[] = {
      .summary = "hidden units of an MLP"},
     {"/target/context", FIELD_INTEGER, FROM(1, 1 << 24), IN(INT, target.context), .shown = has_target_context,
      .summary = "positions"},
-    {"/max_candidates", FIELD_INTEGER, FROM(1, SPEC_CANDIDATES_MAX), .fallback = "16", LATER,
-     .summary = "how many candidates a target without candidates is expanded into"},
+    {"/max_candidates", FIELD_INTEGER, FROM(1, SPEC_CANDIDATES_MAX), .fallback = "16",
+     IN(INT, max_candidates), .shown = has_max_candidates,
+     .summary = "how many candidates a target without candidates is expanded into, at most"},
 
     {"/candidates", FIELD_ARRAY, FROM(1, SPEC_CANDIDATES_MAX), .summary = "the ways to grow that are compared"},
     {"/candidates/*/name", FIELD_TEXT, FROM(1, SPEC_NAME_MAX), .fallback = "from the operators, such as stack-12",

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 
 static const char *const TYPE_WORDS[] = {
@@ -14,6 +15,8 @@ static const char *const TYPE_WORDS[] = {
     [PARAMETER_PAIRS] = "a list of pairs such as [[0, 4], [2, 6]]",
     [PARAMETER_NUMBERS] = "a list of numbers",
     [PARAMETER_CHOICE_OR_LIST] = "text or a list of integers",
+    [PARAMETER_TEXT] = "text",
+    [PARAMETER_CHECKPOINT] = "text: the id or path of a checkpoint",
 };
 
 /* ---- reading ---- */
@@ -123,6 +126,20 @@ static int read_numbers(const struct parameter *row, const cJSON *node, struct p
     return code;
 }
 
+static int read_text(const struct parameter *row, const cJSON *node, const struct place *place,
+                     struct parameter_value *value, struct error *error)
+{
+    if (!cJSON_IsString(node))
+        return refuse(error, place, "%s must be %s, not %s", row->name, TYPE_WORDS[row->type], json_kind(node));
+    size_t length = strlen(node->valuestring);
+    if (length == 0 || length >= FILE_PATH_BYTES)
+        return refuse(error, place, "%s must have from 1 to %d bytes, not %zu", row->name, FILE_PATH_BYTES - 1, length);
+    value->text = memory_string(node->valuestring);
+    if (!value->text)
+        return error_set(error, ERROR_NO_MEMORY, "not enough memory to read %s; try again later", row->name);
+    return 0;
+}
+
 static int read_value(const struct parameter *row, const cJSON *node, struct place *place,
                       struct parameter_value *value, struct error *error)
 {
@@ -139,6 +156,7 @@ static int read_value(const struct parameter *row, const cJSON *node, struct pla
     case PARAMETER_CHOICE: return read_choice(row, node, place, value, error);
     case PARAMETER_INTEGERS: case PARAMETER_PAIRS: return read_list(row, node, place, value, error);
     case PARAMETER_NUMBERS: return read_numbers(row, node, place, value, error);
+    case PARAMETER_TEXT: case PARAMETER_CHECKPOINT: return read_text(row, node, place, value, error);
     case PARAMETER_CHOICE_OR_LIST:
         return cJSON_IsArray(node) ? read_list(row, node, place, value, error)
                                    : read_choice(row, node, place, value, error);
@@ -259,6 +277,7 @@ static void write_type(const struct parameter *row, struct buffer *out)
         if (row->type != PARAMETER_BOOLEAN) write_range(row, out);
         return;
     case PARAMETER_CHOICE: write_choices(row, out); return;
+    case PARAMETER_TEXT: case PARAMETER_CHECKPOINT: buffer_text(out, "\"type\": \"string\", \"minLength\": 1"); return;
     case PARAMETER_INTEGERS: write_integers(row, row->nullable, 1, out); return;
     case PARAMETER_PAIRS:
         buffer_text(out, "\"type\": \"array\", \"minItems\": 1, \"items\": {");

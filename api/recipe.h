@@ -7,7 +7,7 @@
  *   tokens_seen         tokens of the whole lineage, the parent's included
  *   data_cursor         the sampler's next step
  *   data                a study's `data` object, resolved
- *   width_factor        n of an n-fold width clone, else 1 (null: not known)
+ *   width_factor        copies of each unit of the stream, on average: n of an n-fold clone; else 1 (null: not known)
  *   learning_rate_scale what hidden learning rates are multiplied by: 1 / n under width_learning_rate "scaled", else 1
  *   state               the file that holds raw weights and moments: "optimizer.safetensors"
  *   pytorch             the same in words of PyTorch

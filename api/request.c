@@ -33,7 +33,7 @@ static int candidates_check(const cJSON *tree, struct error *error)
     struct study_spec *spec = memory_new(sizeof *spec);
     if (!spec) return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the request; try again later");
     fields_store(tree, "", spec);
-    int code = candidates_resolve(json_member(tree, "candidates"), spec, error);
+    int code = candidates_resolve(json_member(tree, "candidates"), NULL, spec, error);
     study_spec_fini(spec);
     memory_free(spec);
     return code;

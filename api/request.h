@@ -27,12 +27,18 @@ int request_set_data(struct request *request, const char *train, const char *val
 /* The context the data must suffice for, once the parent's shape is known. */
 int request_context(const struct request *request, const struct shape *parent);
 
+/* Checkpoints that operators name (fuse: `with`), each once: the index-th reference, and the pointer of where it was named
+ * first. NULL: there are no more. */
+const char *request_partner(const struct request *request, int index, char pointer[ERROR_POINTER_BYTES]);
+
 /* What the server read. */
 struct request_facts {
     struct shape parent;
     double dropout;
     enum corpus_format format;          /* resolved */
     uint64_t train_tokens, valid_tokens;   /* after splitting */
+    const struct growth_partner *partners; /* borrowed, they must outlive the spec; [i] is request_partner's i-th */
+    int partner_count;
 };
 
 /* Fills every default, checks across fields (batch, context <= positions, k_min <= max_k, wsd's decay <= steps, target

@@ -4,6 +4,7 @@
 
 #include "api/request_parts.h"
 #include "base/memory.h"
+#include "growth/space.h"
 
 /* ---- names: they become directory names and parts of URLs ---- */
 
@@ -113,18 +114,59 @@ static int candidate_read(const cJSON *array, const cJSON *node, struct study_sp
     return code;
 }
 
-int candidates_resolve(const cJSON *array, struct study_spec *spec, struct error *error)
+_Static_assert(GROWTH_SPACE_NAME_BYTES <= SPEC_NAME_MAX + 1 && (int)GROWTH_SPACE_MAX == (int)SPEC_CANDIDATES_MAX,
+               "the space's limits");
+
+/* No ramp outlasts the study. */
+static void ramps_fit(struct growth_list *list, uint64_t last_step)
+{
+    for (int i = 0; i < list->count; i++) {
+        struct parameter_value *ramp = (struct parameter_value *)growth_step_value(&list->steps[i], "ramp_steps");
+        if (ramp && (uint64_t)growth_step_integer(&list->steps[i], "ramp_steps") > last_step)
+            *ramp = (struct parameter_value){.given = true, .present = true, .integer = (int64_t)last_step};
+    }
+}
+
+/* The design space in place of a list. What the search refuses is told once: the plans are its own. */
+static int candidates_enumerate(const struct shape *parent, struct study_spec *spec, struct error *error)
+{
+    struct growth_space space;
+    struct error found = {0};
+    if (spec->max_candidates == 0) spec->max_candidates = GROWTH_SPACE_DEFAULT;
+    int code = growth_space_init(&space, parent, &spec->target, spec->max_candidates, &found);
+    if (code) {
+        error_prefix_pointer(&found, "/target");
+        error_merge(error, &found);
+        return code;
+    }
+    spec->candidates = memory_array((size_t)space.count, sizeof *spec->candidates);
+    if (!spec->candidates)
+        code = error_set(error, ERROR_NO_MEMORY, "not enough memory for %d candidates; try again later", space.count);
+    for (int i = 0; i < space.count && !code; i++) {
+        struct spec_candidate *candidate = &spec->candidates[spec->candidate_count++];
+        snprintf(candidate->name, sizeof candidate->name, "%s", space.ways[i].name);
+        candidate->operators = space.ways[i].list;
+        space.ways[i].list = (struct growth_list){0};
+        ramps_fit(&candidate->operators, spec->selection.max_k);
+    }
+    growth_space_fini(&space);
+    return code;
+}
+
+int candidates_resolve(const cJSON *array, const struct shape *parent, struct study_spec *spec, struct error *error)
 {
     struct place place = {0};
-    place_enter(&place, "candidates");
     int count = cJSON_GetArraySize(array), index = 0;
-    if (!array && (spec->target.layers || spec->target.width || spec->target.heads || spec->target.ff))
-        return refuse(error, &place, "finding candidates for a target by itself arrives in a later release; list the "
-                      "candidates to compare");
+    if (spec->max_candidates > 0 && count > spec->max_candidates)
+        return refuse_member(error, &place, "max_candidates", "%d candidates are listed, more than max_candidates %d, "
+                             "which is for a target without candidates: leave it out", count, spec->max_candidates);
+    place_enter(&place, "candidates");
+    if (!array && !target_is_empty(&spec->target))
+        return parent ? candidates_enumerate(parent, spec, error) : 0;
     if (count < 1)
         return refuse(error, &place,
                       "a study needs at least one candidate, such as {\"name\": \"stack\", \"operators\": "
-                      "[{\"op\": \"stack\", \"layers\": 12}]}");
+                      "[{\"op\": \"stack\", \"layers\": 12}]}, or a target, such as {\"layers\": 12}");
     spec->candidates = memory_array((size_t)count, sizeof *spec->candidates);
     if (!spec->candidates)
         return error_set(error, ERROR_NO_MEMORY, "not enough memory for %d candidates; try again later", count);

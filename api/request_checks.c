@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/request_parts.h"
+#include "growth/stage.h"
 
 void selection_check(const struct study_spec *spec, const cJSON *selection, struct error *error)
 {
@@ -32,8 +33,7 @@ void selection_check(const struct study_spec *spec, const cJSON *selection, stru
     }
 }
 
-/* Puts what was found into `error` behind what is recorded already. */
-static void error_merge(struct error *error, const struct error *found)
+void error_merge(struct error *error, const struct error *found)
 {
     if (error->code == ERROR_NONE) {
         *error = *found;
@@ -82,19 +82,40 @@ static void reach_check(const char *what, int wanted, int reached, const struct 
 
 static void target_check(const struct study_spec *spec, int index, const struct shape *to, struct error *error)
 {
-    const struct spec_target *target = &spec->target;
     const struct spec_candidate *candidate = &spec->candidates[index];
     struct place place = {0};
     place_enter(&place, "candidates");
     place_enter_index(&place, index);
-    reach_check("layers", target->layers, to->layers, candidate, &place, error);
-    reach_check("width", target->width, to->width, candidate, &place, error);
-    reach_check("heads", target->heads, to->heads, candidate, &place, error);
-    reach_check("ff", target->ff, to->ff, candidate, &place, error);
-    reach_check("context", target->context, to->context, candidate, &place, error);
+    for (int i = 0; i < TARGET_FIELD_COUNT; i++) {
+        enum target_field field = (enum target_field)i;
+        int wanted = target_wanted(&spec->target, field);
+        reach_check(target_field_name(field), wanted, target_present(to, field, false), candidate, &place, error);
+        if (field == TARGET_LAYERS && to->decoder_layers > 0)
+            reach_check("decoder layers", wanted, to->decoder_layers, candidate, &place, error);
+    }
 }
 
-int plans_check(const struct study_spec *spec, const struct shape *parent, struct error *error)
+/* A candidate is judged when its masks are gone: its ramps must end by the last step. */
+static void ramps_check(struct study_spec *spec, int index, const struct growth_plan *plan, struct error *error)
+{
+    struct spec_selection *selection = &spec->selection;
+    unsigned long long cap = selection->max_k;
+    for (int i = 0; i < plan->stage_count; i++) {
+        unsigned long long ramp = (unsigned long long)plan->stages[i].ramp_steps;
+        char pointer[ERROR_POINTER_BYTES];
+        struct error found = {0};
+        if (ramp <= cap) continue;
+        snprintf(pointer, sizeof pointer, "/candidates/%d/operators/%d/ramp_steps", index, i);
+        error_set_at(&found, ERROR_INVALID, pointer,
+                     "a ramp of %llu steps ends after the study's last step, %llu, and a candidate is judged only when its "
+                     "masks are gone; use at most %llu, or raise selection.%s",
+                     ramp, cap, cap, selection->k_auto ? "max_k" : "k");
+        error_merge(error, &found);
+    }
+    if (plan->ramp_steps <= cap && plan->ramp_steps > selection->k_min) selection->k_min = plan->ramp_steps;
+}
+
+int plans_check(struct study_spec *spec, const struct shape *parent, struct error *error)
 {
     for (int i = 0; i < spec->candidate_count; i++) {
         struct growth_plan plan;
@@ -116,6 +137,7 @@ int plans_check(const struct study_spec *spec, const struct shape *parent, struc
             continue;
         }
         target_check(spec, i, &plan.to, error);
+        ramps_check(spec, i, &plan, error);
         growth_plan_fini(&plan);
     }
     return (int)error->code;

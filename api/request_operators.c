@@ -5,9 +5,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-/* Operators of the contract that have no row in the growth table yet. */
-static const char LATER_OPERATORS[] = "fpi|aki|lemon|zero_pad|add_heads|staged|ligo|fuse|extend_context|upcycle";
-
 static int refuse_operator(const char *name, const struct place *place, struct error *error)
 {
     int count;
@@ -19,9 +16,6 @@ static int refuse_operator(const char *name, const struct place *place, struct e
         size_t length = strlen(listed);
         snprintf(listed + length, sizeof listed - length, "%s%s", i ? ", " : "", rows[i]->name);
     }
-    if (choice_index(name, LATER_OPERATORS) >= 0)
-        return refuse_member(error, place, "op", "the operator %s arrives in a later release; use one of: %s", name,
-                             listed);
     struct shown shown = shown_text(name);
     const char *nearest = name_nearest(name, names, count < 64 ? count : 64);
     if (nearest)

@@ -40,12 +40,19 @@ int operators_check(const cJSON *array, struct place *place, struct error *error
  * and checks it; mistakes are recorded at `place`. */
 int training_resolve(const cJSON *node, const struct shape *shape, struct study_spec *spec, struct place *place,
                      struct error *error);
-/* Fills spec->candidates (names made, operators read). */
-int candidates_resolve(const cJSON *array, struct study_spec *spec, struct error *error);
+/* Gives the candidates' operators the checkpoints that they name; mistakes are recorded. */
+int partners_join(const struct request *request, const struct request_facts *facts, struct study_spec *spec,
+                  struct error *error);
+/* Fills spec->candidates (names made, operators read). Without an array, the target's design space is enumerated, once the
+ * parent is known; NULL: only what needs no file is checked. */
+int candidates_resolve(const cJSON *array, const struct shape *parent, struct study_spec *spec, struct error *error);
 /* Checks across fields once everything else is filled in; mistakes are recorded. */
 void selection_check(const struct study_spec *spec, const cJSON *selection, struct error *error);
 void data_check(const struct study_spec *spec, const struct request_facts *facts, struct error *error);
-int plans_check(const struct study_spec *spec, const struct shape *parent, struct error *error);
+/* Raises k_min to the longest ramp. */
+int plans_check(struct study_spec *spec, const struct shape *parent, struct error *error);
+/* Puts what was found into `error` behind what is recorded already. */
+void error_merge(struct error *error, const struct error *found);
 
 /* Stores what a `data` object says of an objective over what is there; its other members are not looked at. ERROR_INVALID,
  * ERROR_NO_MEMORY. */

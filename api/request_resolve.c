@@ -111,7 +111,9 @@ static int spec_fill(const struct request *request, const struct request_facts *
     selection_resolve(selection, spec);
     selection_check(spec, selection, error);
     data_check(spec, facts, error);
-    code = candidates_resolve(json_member(request->tree, "candidates"), spec, error);
+    code = candidates_resolve(json_member(request->tree, "candidates"), &facts->parent, spec, error);
+    if (code && code != ERROR_INVALID) return code;
+    code = partners_join(request, facts, spec, error);
     if (code && code != ERROR_INVALID) return code;
     return plans_check(spec, &facts->parent, error);
 }

@@ -45,6 +45,7 @@ struct candidate_files {
     const struct study_view *view;
     int candidate;
     uint64_t step, tokens_seen, data_cursor;
+    uint64_t ramp_steps;       /* of masks that the candidate was grown in behind; 0: none */
 };
 void response_candidate_report(struct buffer *out, const struct candidate_files *files);
 void response_candidate_card(struct buffer *out, const struct candidate_files *files);

@@ -56,6 +56,11 @@ void response_candidate_report(struct buffer *out, const struct candidate_files 
     json_key(out, &first, "operators");
     growth_list_json(&candidate->operators, out);
     member_text(out, &first, "moments", moments_policy_name(candidate->moments));
+    if (files->ramp_steps > 0) {      /* instead of initial/model.safetensors */
+        member_unsigned(out, &first, "ramp_steps", files->ramp_steps);
+        member_text(out, &first, "initial", "not kept: grown in behind masks that were gone after ramp_steps steps, the model "
+                                            "had no standard file before");
+    }
     json_key(out, &first, "chosen");
     buffer_text(out, outcome && outcome->choice == files->candidate ? "true" : "false");
     member_text(out, &first, "choice_reason", outcome ? outcome->choice_reason : NULL);

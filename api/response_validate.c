@@ -6,7 +6,7 @@
 #include "growth/plan.h"
 #include "model/kernels.h"
 #include "study/curve.h"
-#include "trainer/trial.h"
+#include "trainer/ligo_fit.h"
 
 /* Sums over candidates. */
 struct estimate { double flops; uint64_t trial_bytes_all, trial_bytes_most, scratch_bytes_most; };
@@ -33,6 +33,10 @@ static void write_shape(struct buffer *out, const struct shape *shape)
     member_number(out, &first, "kv_heads", shape->kv_heads);
     member_number(out, &first, "head_size", shape->head_size);
     member_number(out, &first, "ff", shape->ff);
+    if (shape->experts > 0) {
+        member_number(out, &first, "experts", shape->experts);
+        member_number(out, &first, "top_k", shape->top_k);
+    }
     member_number(out, &first, "context", shape->context);
     member_number(out, &first, "vocabulary", shape->vocabulary);
     buffer_text(out, "}");
@@ -49,11 +53,11 @@ static void write_plan_warnings(struct buffer *out, const struct growth_plan *pl
 }
 
 static void write_candidate(struct buffer *out, const struct study_spec *spec, int index,
-                            const struct growth_plan *plan, int evaluations, struct estimate *sum)
+                            const struct growth_plan *plan, const struct candidate_need *need, int evaluations,
+                            struct estimate *sum)
 {
-    uint64_t bytes = trial_bytes(&plan->to, &spec->training);
-    uint64_t scratch = scratch_bytes(kernels_cpu(), &plan->to, &spec->training);
-    double flops = candidate_flops(spec, &plan->to, evaluations);
+    uint64_t bytes = need->bytes, scratch = need->scratch_bytes;
+    double flops = candidate_flops(spec, &plan->to, evaluations) + need->growth_flops;
     bool first = true;
     sum->flops += flops;
     sum->trial_bytes_all += bytes;
@@ -86,10 +90,12 @@ static int write_candidates(struct buffer *out, const struct study_spec *spec, c
     int evaluations = grid.count;
     grid_fini(&grid);
     for (int i = 0; i < spec->candidate_count && !code; i++) {
+        struct candidate_need need;
         struct growth_plan plan;
         code = growth_plan_init(&plan, parent, &spec->candidates[i].operators, error);
         if (code) break;
-        write_candidate(out, spec, i, &plan, evaluations, sum);
+        code = candidate_measure(&plan, &spec->training, kernels_cpu(), &need, error);
+        if (!code) write_candidate(out, spec, i, &plan, &need, evaluations, sum);
         growth_plan_fini(&plan);
     }
     return code;

@@ -20,6 +20,7 @@ enum fault_kind { FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME, FAULT_KIN
     X(admit_before_commit)                                                                                         \
     X(admit_after_commit)                                                                                          \
     X(grow_done)                                                                                                   \
+    X(fit_step)                                                                                                    \
     X(trial_save_begin)                                                                                            \
     X(trial_save_before_rename)                                                                                    \
     X(trial_save_after_rename)                                                                                     \

@@ -29,6 +29,7 @@ void file_reader_close(struct file_reader *reader);
 /* A file that appears under its name only when committed: temporary file in the same directory, writes, fsync, rename,
  * fsync of the directory. Abort (or a crash) leaves the old file, or none. Buffered: 1 MiB. */
 struct file_writer {
+    struct file_overlap *overlap;     /* NULL: every write is waited for */
     int fd;
     uint64_t written;
     size_t pending;
@@ -36,6 +37,10 @@ struct file_writer {
     char path[FILE_PATH_BYTES], temporary[FILE_PATH_BYTES];
 };
 int file_writer_open(struct file_writer *writer, const char *path, struct error *error);
+/* From now on a full buffer is written while the next one is filled, by the C library's asynchronous writes: for files
+ * of gigabytes, whose making takes about as long as writing them. To be asked for before the first byte. A failure is told
+ * by a later call, commit at the latest. ERROR_NO_MEMORY. */
+int file_writer_overlap(struct file_writer *writer, struct error *error);
 int file_writer_write(struct file_writer *writer, const void *bytes, size_t length, struct error *error);
 /* Both end the writer, whatever they return; after a failed commit the temporary file is gone. */
 int file_writer_commit(struct file_writer *writer, struct error *error);

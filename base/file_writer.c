@@ -8,9 +8,10 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/file_overlap.h"
 #include "base/memory.h"
 
-enum { BLOCK_BYTES = 1 << 20 };
+enum { BLOCK_BYTES = FILE_BLOCK_BYTES };
 
 static const char temporary_prefix[] = ".lag-", temporary_suffix[] = ".tmp";
 static _Atomic uint64_t temporary_counter;
@@ -95,6 +96,8 @@ static int flush_block(struct file_writer *writer, struct error *error)
 {
     size_t pending = writer->pending;
     writer->pending = 0;
+    if (writer->overlap != NULL)
+        return file_overlap_write(writer, pending, error);
     return write_through(writer, writer->block, pending, error);
 }
 
@@ -105,7 +108,17 @@ int file_writer_write(struct file_writer *writer, const void *bytes, size_t leng
         result = flush_block(writer, error);
     if (result != ERROR_NONE)
         return result;
-    if (length >= BLOCK_BYTES) {
+    while (writer->overlap != NULL && length > BLOCK_BYTES && result == ERROR_NONE) {     /* pieces go by the buffers */
+        memcpy(writer->block, bytes, BLOCK_BYTES);
+        writer->pending = BLOCK_BYTES;
+        result = flush_block(writer, error);
+        bytes = (const char *)bytes + BLOCK_BYTES;
+        length -= BLOCK_BYTES;
+        writer->written += BLOCK_BYTES;
+    }
+    if (result != ERROR_NONE)
+        return result;
+    if (length >= BLOCK_BYTES && writer->overlap == NULL) {
         result = write_through(writer, bytes, length, error);
     } else if (length > 0) {
         memcpy(writer->block + writer->pending, bytes, length);
@@ -184,6 +197,9 @@ int file_rename(const char *from, const char *to, struct error *error)
 int file_writer_commit(struct file_writer *writer, struct error *error)
 {
     int result = flush_block(writer, error);
+    if (writer->overlap != NULL && result == ERROR_NONE)
+        result = file_overlap_wait(writer, error);
+    file_overlap_end(writer);
     if (result == ERROR_NONE && fsync_or_fault(writer->fd) != 0)
         result = error_set_errno(error, errno, "cannot make %s durable", writer->path);
     int closed = close(writer->fd);
@@ -205,6 +221,7 @@ void file_writer_abort(struct file_writer *writer)
 {
     if (!writer->block)    /* never opened, or ended already */
         return;
+    file_overlap_end(writer);
     close(writer->fd);
     unlink(writer->temporary);
     memory_free(writer->block);

@@ -14,7 +14,9 @@ enum parameter_type {
     PARAMETER_INTEGERS,       /* [int, …]; null allowed inside if `nullable`, kept as -1 */
     PARAMETER_PAIRS,          /* [[a, b), …], kept as a0 b0 a1 b1 … in list */
     PARAMETER_NUMBERS,        /* [number, …] in numbers (betas) */
-    PARAMETER_CHOICE_OR_LIST  /* a choice, or a list of integers (placement) */
+    PARAMETER_CHOICE_OR_LIST, /* a choice, or a list of integers (placement) */
+    PARAMETER_TEXT,           /* text */
+    PARAMETER_CHECKPOINT      /* text: the id or the path of a checkpoint */
 };
 
 enum { PARAMETER_LIST_MAX = 1024, PARAMETER_NUMBERS_MAX = 4 };
@@ -37,6 +39,7 @@ struct parameter_value {
     double numbers[PARAMETER_NUMBERS_MAX];
     int32_t *list;                /* owned by the value (memory_free) */
     int list_count;               /* elements of list, or of numbers */
+    char *text;                   /* owned by the value (memory_free) */
 };
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef BASE_RNG_H
 #define BASE_RNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* What a stream is for. Values are part of saved state: append, never renumber. */
@@ -29,6 +30,8 @@ struct rng rng_stream(uint64_t seed, uint64_t index, enum rng_purpose purpose);
 struct rng rng_at(struct rng stream, uint64_t position);
 
 uint64_t rng_u64(struct rng *rng);                    /* uniform 64 bits; position + 1 */
+/* As `count` calls of rng_u64, and many times faster (on x86-64 with AVX2): the same draws on every kind of processor. */
+void rng_fill(struct rng *rng, uint64_t *draws, size_t count);
 double rng_uniform(struct rng *rng);                  /* uniform in [0, 1), 53 bits; position + 1 */
 /* Uniform in [0, bound), bound > 0, by the high product (bias below bound / 2^64); position + 1. */
 uint64_t rng_below(struct rng *rng, uint64_t bound);

@@ -144,7 +144,8 @@ static void special_tokens(struct objective_spec *objective, int vocabulary)
 static void complete_shape(struct bench *bench)
 {
     struct shape *shape = &bench->shape;
-    bool llama = shape->family == FAMILY_LLAMA || shape->family == FAMILY_MISTRAL || shape->family == FAMILY_QWEN2;
+    bool mixtral = shape->family == FAMILY_MIXTRAL;
+    bool llama = shape->family == FAMILY_LLAMA || shape->family == FAMILY_MISTRAL || shape->family == FAMILY_QWEN2 || mixtral;
     int batch = bench->training.batch, context = bench->training.context;
     enum product_type compute = bench->training.compute;
 
@@ -158,6 +159,8 @@ static void complete_shape(struct bench *bench)
                         : shape->family == FAMILY_T5 ? ACTIVATION_RELU : ACTIVATION_GELU_TANH;
     shape->rope.theta = llama ? 1e4 : 0;
     shape->types = shape->family == FAMILY_BERT ? 2 : 0;
+    shape->experts = mixtral ? 8 : 0;
+    shape->top_k = mixtral ? 2 : 0;
     if (shape->family == FAMILY_T5) {
         shape->decoder_layers = shape->layers;
         shape->buckets = 32;

@@ -9,7 +9,7 @@
 #include "growth/stage.h"
 #include "growth/transform.h"
 
-static int list_hash(const struct growth_list *list, uint64_t *hash, struct error *error)
+int growth_list_hash(const struct growth_list *list, uint64_t *hash, struct error *error)
 {
     struct buffer text;
     buffer_init(&text);
@@ -25,36 +25,67 @@ static void grow_tensor_moments(const struct growth_transform *transform, enum m
                                 const struct checkpoint *before, const struct tensor *from, const struct tensor *to,
                                 struct checkpoint *after)
 {
-    if (from == NULL || !growth_moments_kept(transform, policy, to))
-        return;     /* they are 0 already */
     const struct moments *old = before->moments;
+    if (from == NULL || !growth_moments_kept(transform, policy, to) || old->steps[from - before->table.tensors] == 0)
+        return;     /* they are 0 already */
     struct moments *grown = after->moments;
-    growth_tensor_moments(transform, from, to, old->m + from->offset, old->v + from->offset, grown->m + to->offset,
-                          grown->v + to->offset);
-    grown->steps[to - after->table.tensors] = old->steps[from - before->table.tensors];
+    const struct tensor *second = growth_tensor_second(transform, &before->table, to);
+    uint64_t step = old->steps[from - before->table.tensors];
+    uint64_t other = second == NULL ? 0 : old->steps[second - before->table.tensors];
+    struct growth_values m = {.own = old->m + from->offset, .second_is_new = second != NULL && other == 0};
+    struct growth_values v = {.own = old->v + from->offset, .second_is_new = m.second_is_new};
+    if (other > 0)
+        m.second = old->m + second->offset, v.second = old->v + second->offset, step = other < step ? other : step;
+    growth_tensor_moments(transform, from, to, m, v, grown->m + to->offset, grown->v + to->offset);
+    grown->steps[to - after->table.tensors] = growth_tensor_step(transform, from, step);
+}
+
+/* Moments of a learned stage stay 0. */
+static int stage_learn(const struct growth_transform *transform, const struct checkpoint *before,
+                       const struct growth_learner *learner, struct checkpoint *after, struct error *error)
+{
+    int code = learner->learn(learner->owner, transform, before, after, error);
+    for (int i = 0; i < after->table.count && code == 0 && transform->stage->blend > 0; i++) {
+        const struct tensor *to = &after->table.tensors[i];
+        growth_tensor_blend(transform, to, (struct growth_values){0}, after->weights + to->offset);
+    }
+    return code;
+}
+
+static void stage_map(const struct growth_transform *transform, const struct checkpoint *before,
+                      enum moments_policy policy, struct checkpoint *after)
+{
+    bool moments = after->moments != NULL;
+    for (int i = 0; i < after->table.count; i++) {
+        const struct tensor *to = &after->table.tensors[i];
+        const struct tensor *from = growth_tensor_source(transform, &before->table, to);
+        const struct tensor *second = growth_tensor_second(transform, &before->table, to);
+        const struct growth_values values = {
+            .own = from == NULL ? NULL : before->weights + from->offset,
+            .second = second == NULL ? NULL : before->weights + second->offset,
+        };
+        growth_tensor_weights(transform, from, to, values, after->weights + to->offset);
+        if (moments)
+            grow_tensor_moments(transform, policy, before, from, to, after);
+    }
 }
 
 /* One stage: `after` is initialised here. */
 static int stage_apply(const struct growth_transform *transform, const struct checkpoint *before,
-                       enum moments_policy policy, struct checkpoint *after, struct error *error)
+                       const struct growth_options *options, struct checkpoint *after, struct error *error)
 {
     int code = checkpoint_init(after, &transform->stage->to, error);
     if (code != 0)
         return code;
-    bool moments = policy != MOMENTS_RESET && before->moments != NULL;
-    if (moments && (code = checkpoint_add_moments(after, false, error)) != 0) {
+    if (options->moments != MOMENTS_RESET && before->moments != NULL)
+        code = checkpoint_add_moments(after, false, error);
+    if (code == 0 && transform->stage->learned_steps > 0)
+        code = stage_learn(transform, before, options->learner, after, error);
+    else if (code == 0)
+        stage_map(transform, before, options->moments, after);
+    if (code != 0)
         checkpoint_fini(after);
-        return code;
-    }
-    for (int i = 0; i < after->table.count; i++) {
-        const struct tensor *to = &after->table.tensors[i];
-        const struct tensor *from = growth_tensor_source(transform, &before->table, to);
-        growth_tensor_weights(transform, from, to, from == NULL ? NULL : before->weights + from->offset,
-                              after->weights + to->offset);
-        if (moments)
-            grow_tensor_moments(transform, policy, before, from, to, after);
-    }
-    return 0;
+    return code;
 }
 
 /* Everything of the parent that growing does not change. Growing starts from the model file, so the raw iterate of the
@@ -83,20 +114,41 @@ static int inherit(const struct checkpoint *parent, struct checkpoint *grown, st
     return 0;
 }
 
+static int check_learner(const struct growth_plan *plan, const struct growth_learner *learner, struct error *error)
+{
+    char pointer[ERROR_POINTER_BYTES];
+    int stage = growth_plan_learns(plan);
+    if (stage < 0 || learner != NULL)
+        return 0;
+    snprintf(pointer, sizeof pointer, "/operators/%d/op", stage);
+    return error_set_at(error, ERROR_INVALID, pointer, "%s learns from data: give training data",
+                        plan->stages[stage].op->name);
+}
+
 int growth_apply(const struct growth_plan *plan, const struct growth_list *list, const struct checkpoint *parent,
                  enum moments_policy moments, uint64_t seed, struct checkpoint *grown, struct error *error)
+{
+    const struct growth_options options = {.moments = moments, .seed = seed};
+    return growth_apply_with(plan, list, parent, &options, grown, error);
+}
+
+int growth_apply_with(const struct growth_plan *plan, const struct growth_list *list, const struct checkpoint *parent,
+                      const struct growth_options *options, struct checkpoint *grown, struct error *error)
 {
     uint64_t hash = 0;
     if (!shape_equal(&plan->from, &parent->table.shape) || plan->stage_count != list->count)
         return error_set(error, ERROR_INTERNAL, "the growth plan was made for another model: plan it anew");
-    int code = list_hash(list, &hash, error);
+    int code = check_learner(plan, options->learner, error);
+    if (code == 0)
+        code = growth_list_hash(list, &hash, error);
     struct checkpoint before = {0};     /* the stage before, once it is no longer the parent */
     for (int s = 0; s < plan->stage_count && code == 0; s++) {
         struct growth_transform transform;
         struct checkpoint after = {0};
-        code = growth_transform_init(&transform, &plan->stages[s], seed, hash, s, error);
+        const struct checkpoint *from = s == 0 ? parent : &before;
+        code = growth_transform_init(&transform, &plan->stages[s], &from->table, options->seed, hash, s, error);
         if (code == 0) {
-            code = stage_apply(&transform, s == 0 ? parent : &before, moments, &after, error);
+            code = stage_apply(&transform, from, options, &after, error);
             growth_transform_fini(&transform);
         }
         if (s > 0)

@@ -1,5 +1,5 @@
 /* hyperclone: the n-fold clone of every width: stream, heads, kv heads, MLP units. Recipes: methods appendix B.1. */
-#include "growth/stage.h"
+#include "growth/clone.h"
 
 enum layout_choice { LAYOUT_SYMMETRIC, LAYOUT_DIAGONAL };
 
@@ -15,42 +15,12 @@ static const struct parameter parameters[] = {
     GROWTH_SEED_PARAMETER,
 };
 
-static int copies_of(const struct growth_step *step, const struct shape *from, int *copies, struct error *error)
-{
-    int64_t wanted = growth_step_integer(step, "width");
-    int64_t most = GROWTH_WIDTH_MAX / from->width;
-    if (from->ff > 0 && GROWTH_FF_MAX / from->ff < most)
-        most = GROWTH_FF_MAX / from->ff;
-    if (most < 2)
-        return error_set_at(error, ERROR_INVALID, "/width", "a model of width %d and ff %d is too wide to be cloned: "
-                            "use another operator", from->width, from->ff);
-    int64_t nearest = wanted > GROWTH_WIDTH_MAX ? most : (wanted + from->width / 2) / from->width;
-    nearest = nearest < 2 ? 2 : nearest > most ? most : nearest;
-    if (wanted != nearest * from->width)
-        return error_set_at(error, ERROR_INVALID, "/width", "width must be a multiple of the present %d, from %d to "
-                            "%lld (nearest valid: %lld), not %lld", from->width, 2 * from->width,
-                            (long long)(most * from->width), (long long)(nearest * from->width), (long long)wanted);
-    *copies = (int)nearest;
-    return 0;
-}
-
 static int hyperclone_plan(const struct growth_step *step, const struct shape *from, struct growth_plan_stage *stage,
                            struct error *error)
 {
-    int n = 1, code = copies_of(step, from, &n, error);
-    if (code != 0)
+    int n = 1, code = growth_clone_copies(step, from, &n, error);
+    if (code != 0 || (code = growth_clone_plan(stage, n, error)) != 0)
         return code;
-    struct shape *to = &stage->to;
-    to->width = n * from->width;
-    to->heads = n * from->heads;
-    to->kv_heads = n * from->kv_heads;
-    to->ff = n * from->ff;
-    if ((code = growth_stage_units(stage, UNIT_WIDTH, from->width, to->width, error)) != 0 ||
-        (code = growth_stage_units(stage, UNIT_HEADS, from->heads, to->heads, error)) != 0 ||
-        (code = growth_stage_units(stage, UNIT_KV, from->kv_heads, to->kv_heads, error)) != 0 ||
-        (code = growth_stage_units(stage, UNIT_FF, from->ff, to->ff, error)) != 0)
-        return code;
-    stage->copies = n;
     stage->diagonal = growth_step_integer(step, "layout") == LAYOUT_DIAGONAL;
     stage->noisy = !growth_step_is_null(step, "noise_db");
     if (stage->noisy)

@@ -32,17 +32,26 @@ enum moments_policy {
 const char *moments_policy_name(enum moments_policy policy);   /* "reset", "carry", "old_only" */
 int moments_policy_parse(const char *text, enum moments_policy *policy);   /* 0, or -1 if unknown */
 
-enum { OPERATOR_PARAMETERS_MAX = 8, GROWTH_STEPS_MAX = 32 };
+enum { OPERATOR_PARAMETERS_MAX = 10, GROWTH_STEPS_MAX = 32 };
 
 struct growth_plan_stage;
+
+/* Another checkpoint that an operator names (fuse: `with`), once somebody has read it. The values of the operator still
+ * say which and with what content, so that a stored list tells everything. */
+struct growth_partner {
+    struct shape shape;
+    char hash[HASH_HEX_BYTES];               /* of its content */
+    const struct checkpoint *checkpoint;     /* NULL where lists are only planned */
+};
 
 /* One operator with its parameter values, as requested. */
 struct growth_step {
     const struct growth_operator *op;
+    const struct growth_partner *partner;    /* borrowed; NULL: names none, or it was not read yet */
     struct parameter_value values[OPERATOR_PARAMETERS_MAX];   /* in the order of op->parameters */
 };
 
-/* A candidate's list. Owns the values' lists. */
+/* A candidate's list. Owns the values' lists and texts. */
 struct growth_list {
     struct growth_step steps[GROWTH_STEPS_MAX];
     int count;
@@ -82,6 +91,11 @@ double growth_step_number(const struct growth_step *step, const char *name);
  * knows the shape and so the nearest valid value, comes before the table's: first whether required values are there,
  * nulls allowed and choices known; after the operator's plan the ranges. ERROR_INVALID with the pointer ("/layers",
  * "/map/3"). */
+/* The checkpoint that a step names, as given: an id or a path; NULL: the operator takes none, or it is not given. */
+const char *growth_step_reference(const struct growth_step *step);
+/* Gives a step the checkpoint that it names, and writes the content's hash down in its values, or compares it with what
+ * stands there. ERROR_INVALID ("/content": another content than when the list was written), ERROR_NO_MEMORY. */
+int growth_step_join(struct growth_step *step, const struct growth_partner *partner, struct error *error);
 int growth_step_check_present(const struct growth_step *step, struct error *error);
 int growth_step_check_ranges(const struct growth_step *step, struct error *error);
 

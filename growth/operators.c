@@ -9,7 +9,10 @@
 static const struct growth_operator *const TABLE[] = {
     &growth_op_stack,  &growth_op_interleave, &growth_op_first,    &growth_op_gradual_last,
     &growth_op_middle, &growth_op_solar,      &growth_op_layer_map, &growth_op_identity,
-    &growth_op_random, &growth_op_hyperclone, &growth_op_widen_ff,
+    &growth_op_random, &growth_op_hyperclone, &growth_op_fpi,    &growth_op_aki,
+    &growth_op_lemon,  &growth_op_zero_pad,   &growth_op_widen_ff, &growth_op_add_heads,
+    &growth_op_staged, &growth_op_ligo,   &growth_op_fuse,    &growth_op_extend_context,
+    &growth_op_upcycle, &growth_op_msg_depth, &growth_op_msg_width,
 };
 
 static const char *const POLICIES[] = {
@@ -50,7 +53,9 @@ int moments_policy_parse(const char *text, enum moments_policy *policy)
 void growth_list_fini(struct growth_list *list)
 {
     for (int i = 0; i < list->count; i++)
-        for (int j = 0; j < OPERATOR_PARAMETERS_MAX; j++)
+        for (int j = 0; j < OPERATOR_PARAMETERS_MAX; j++) {
             memory_free(list->steps[i].values[j].list);
+            memory_free(list->steps[i].values[j].text);
+        }
     *list = (struct growth_list){0};
 }

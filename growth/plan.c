@@ -29,7 +29,7 @@ static int stage_init(struct growth_plan_stage *stage, const struct growth_step 
 {
     *stage = (struct growth_plan_stage){
         .op = step->op, .from = *from, .to = *from, .copies = 1,
-        .promise = step->op->promise, .symmetry = step->op->symmetry,
+        .promise = step->op->promise, .symmetry = step->op->symmetry, .norm_factor = 1,
     };
     int code = check_family(step->op, from, error);
     if (code != 0 || (code = growth_step_check_present(step, error)) != 0 ||
@@ -38,9 +38,18 @@ static int stage_init(struct growth_plan_stage *stage, const struct growth_step 
         return code;
     stage->blend = growth_step_number(step, "noise");
     stage->seed = (uint64_t)growth_step_integer(step, "seed");
-    if (stage->blend > 0)
+    if (stage->blend > 0 || stage->inexact != NULL)
         stage->promise = PROMISE_NONE;
     return check_grown(stage, error);
+}
+
+/* Behind a mask an operator's recipe for whole models promises nothing: only what is masked itself may follow. */
+static int check_order(const struct growth_plan *plan, int index, struct error *error)
+{
+    if (plan->ramp_steps == 0 || plan->stages[index].ramp_steps > 0)
+        return 0;
+    return error_set_at(error, ERROR_INVALID, "/op", "%s can not grow a model whose masks are still rising: put it before "
+                        "the operators that grow behind masks", plan->stages[index].op->name);
 }
 
 static void plan_warn(struct growth_plan *plan, int index, const char *text)
@@ -57,6 +66,18 @@ static bool separates(const struct growth_plan_stage *stage)
     return stage->blend > 0 || stage->noisy;
 }
 
+/* How often a unit of the stream stands in the grown one, on average: what new steps of all copies move at once. */
+static double stream_copies(const struct growth_plan_stage *stage)
+{
+    const struct unit_map *map = &stage->units[UNIT_WIDTH];
+    int copies = 0;
+    if (map->source == NULL || stage->partner != NULL)
+        return 1;
+    for (int unit = 0; unit < map->count; unit++)
+        copies += map->source[unit] >= 0;
+    return (double)copies / stage->from.width;
+}
+
 static void plan_summarize(struct growth_plan *plan)
 {
     plan->promise = PROMISE_EXACT;
@@ -65,13 +86,17 @@ static void plan_summarize(struct growth_plan *plan)
         const struct growth_plan_stage *stage = &plan->stages[i];
         if (stage->promise != PROMISE_EXACT)
             plan->promise = PROMISE_NONE;
-        plan->width_factor *= stage->copies;
+        plan->width_factor *= stream_copies(stage);
         bool kept = stage->symmetry == SYMMETRY_KEPT;
         for (int j = i; j < plan->stage_count; j++)
             kept = kept && !separates(&plan->stages[j]);
         plan->symmetric = plan->symmetric || kept;
         if (kept)
             plan_warn(plan, i, stage->op->symmetry_note);
+        if (stage->inexact != NULL)
+            plan_warn(plan, i, stage->inexact);
+        if (stage->ramp_steps > 0)
+            plan_warn(plan, i, "masks rise until the ramp's last step: before it the model has no standard file");
         if (stage->blend > 0 && stage->op->promise == PROMISE_EXACT)
             plan_warn(plan, i, "noise above 0 changes the function that the operator would preserve");
     }
@@ -91,6 +116,8 @@ int growth_plan_init(struct growth_plan *plan, const struct shape *from, const s
         plan->stage_count = i + 1;
         struct error found = {0};
         int code = stage_init(&plan->stages[i], &list->steps[i], &plan->to, &found);
+        if (code == 0)
+            code = check_order(plan, i, &found);
         if (code != 0) {
             char prefix[ERROR_POINTER_BYTES];
             snprintf(prefix, sizeof prefix, "/operators/%d", i);
@@ -101,9 +128,19 @@ int growth_plan_init(struct growth_plan *plan, const struct shape *from, const s
             return code;
         }
         plan->to = plan->stages[i].to;
+        if ((uint64_t)plan->stages[i].ramp_steps > plan->ramp_steps)
+            plan->ramp_steps = (uint64_t)plan->stages[i].ramp_steps;
     }
     plan_summarize(plan);
     return 0;
+}
+
+int growth_plan_learns(const struct growth_plan *plan)
+{
+    for (int i = 0; i < plan->stage_count; i++)
+        if (plan->stages[i].learned_steps > 0)
+            return i;
+    return -1;
 }
 
 void growth_plan_fini(struct growth_plan *plan)

@@ -2,10 +2,12 @@
 #include "growth/plan.h"
 
 #include "base/memory.h"
+#include "growth/ramps.h"
 #include "growth/stage.h"
 
 static const struct { const char *name; enum unit_kind kind; } UNITS[] = {
     {"width", UNIT_WIDTH}, {"heads", UNIT_HEADS}, {"kv_heads", UNIT_KV}, {"ff", UNIT_FF},
+    {"context", UNIT_CONTEXT},
 };
 
 static int unit_count(const struct shape *shape, enum unit_kind kind)
@@ -14,6 +16,7 @@ static int unit_count(const struct shape *shape, enum unit_kind kind)
     case UNIT_WIDTH: return shape->width;
     case UNIT_HEADS: return shape->heads;
     case UNIT_KV: return shape->kv_heads;
+    case UNIT_CONTEXT: return shape->context;
     default: return shape->ff;
     }
 }
@@ -128,12 +131,19 @@ static void units_json(const struct growth_plan *plan, const char *name, enum un
         return;
     }
     int32_t *composed = maps, *scratch = maps + most;
+    int named = from;      /* units of the parent, then those of each partner, have a number */
     for (int unit = 0; unit < from; unit++)
         composed[unit] = unit;
     for (int s = 0; s < plan->stage_count; s++) {
-        const struct unit_map *map = &plan->stages[s].units[kind];
-        for (int unit = 0; unit < map->count; unit++)
-            scratch[unit] = map->source[unit] < 0 ? -1 : composed[map->source[unit]];
+        const struct growth_plan_stage *stage = &plan->stages[s];
+        const struct unit_map *map = &stage->units[kind];
+        int old = unit_count(&stage->from, kind);
+        for (int unit = 0; unit < map->count; unit++) {
+            bool other = stage->partner != NULL && unit >= old;
+            scratch[unit] = map->source[unit] < 0 ? -1 : other ? named + map->source[unit]
+                                                               : composed[map->source[unit]];
+        }
+        named += stage->partner != NULL ? old : 0;
         for (int unit = 0; unit < map->count; unit++)
             composed[unit] = scratch[unit];
     }
@@ -143,12 +153,62 @@ static void units_json(const struct growth_plan *plan, const char *name, enum un
     memory_free(maps);
 }
 
+/* Positions have no units where no table holds them. */
+static bool is_mapped(const struct growth_plan *plan, enum unit_kind kind)
+{
+    for (int s = 0; s < plan->stage_count; s++)
+        if (plan->stages[s].units[kind].source != NULL)
+            return true;
+    return false;
+}
+
+/* Which MLP each expert copies; a dense one counts as one expert. */
+static void experts_json(const struct growth_plan *plan, struct buffer *out)
+{
+    int from = plan->from.experts > 0 ? plan->from.experts : 1, to = plan->to.experts;
+    buffer_format(out, ",\"experts\":{\"from\":%d,\"to\":%d,\"slices\":[", from, to);
+    for (int expert = 0; expert < to; expert++)
+        buffer_text(out, expert > 0 ? ",[0,1]" : "[0,1]");
+    buffer_text(out, "]}");
+}
+
+static void masked_json(const char *prefix, const int32_t *ramps, int count, struct buffer *out)
+{
+    const char *comma = "";
+    buffer_format(out, ",\"%smasked\":[", prefix);
+    for (int i = 0; i < count; i++)
+        if (ramps[i] > 0) {
+            buffer_format(out, "%s%d", comma, i);
+            comma = ",";
+        }
+    buffer_text(out, "]");
+}
+
+static void ramps_json(const struct growth_plan *plan, struct buffer *out)
+{
+    struct growth_ramps ramps;
+    struct error ignored = {0};
+    if (growth_ramps_init(&ramps, plan, &ignored) != 0) {
+        out->failed = true;
+        return;
+    }
+    masked_json("", ramps.blocks, plan->to.layers, out);
+    if (plan->to.decoder_layers > 0)
+        masked_json("decoder_", ramps.blocks + plan->to.layers, plan->to.decoder_layers, out);
+    buffer_format(out, ",\"ramp_steps\":%llu", (unsigned long long)ramps.longest);
+    growth_ramps_fini(&ramps);
+}
+
 void growth_plan_json(const struct growth_plan *plan, struct buffer *out)
 {
     buffer_text(out, "{");
     layers_json(plan, out);
     for (int i = 0; i < GROWTH_COUNT_OF(UNITS); i++)
-        if (unit_count(&plan->to, UNITS[i].kind) != unit_count(&plan->from, UNITS[i].kind))
+        if (is_mapped(plan, UNITS[i].kind))
             units_json(plan, UNITS[i].name, UNITS[i].kind, out);
+    if (plan->to.experts != plan->from.experts)
+        experts_json(plan, out);
+    if (plan->ramp_steps > 0)
+        ramps_json(plan, out);
     buffer_text(out, "}");
 }

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "growth/ramps.h"
 #include "model/network.h"
 
 enum { PROBE_ROWS = 2, PROBE_POSITIONS = 64 };
@@ -35,7 +36,8 @@ static void *probe_logits(const struct checkpoint *checkpoint, const struct kern
 {
     size_t count = (size_t)batch->rows * batch->context * checkpoint->table.shape.vocabulary;
     struct network *network = NULL;
-    if (network_new(&network, kernels, &checkpoint->table, batch->rows, batch->context, false, error) != 0)
+    bool masked = batch->masking != NULL;     /* only networks with gradients take masks */
+    if (network_new(&network, kernels, &checkpoint->table, batch->rows, batch->context, masked, error) != 0)
         return NULL;
     void *weights = upload_weights(checkpoint, kernels, error);
     void *logits = weights == NULL ? NULL : kernels->alloc(count * kernels->element);
@@ -73,10 +75,30 @@ static double relative_difference(const void *a, const void *b, size_t element, 
     return difference / largest;
 }
 
+/* Logits of the grown model behind the masks of step 0. */
+static void *grown_logits(const struct growth_probe *probe, struct batch *batch, struct error *error)
+{
+    struct growth_masks masks = {0};
+    void *logits = NULL;
+    if (growth_masks_init(&masks, &probe->grown->table.shape, probe->kernels, error) != 0)
+        return NULL;
+    batch->masking = growth_masks_at(&masks, probe->ramps, 0);
+    logits = probe_logits(probe->grown, probe->kernels, batch, error);
+    growth_masks_fini(&masks);
+    return logits;
+}
+
 int growth_preservation(const struct checkpoint *parent, const struct checkpoint *grown,
                         const struct kernels *kernels, uint64_t seed, double *preservation, struct error *error)
 {
-    const struct shape *a = &parent->table.shape, *b = &grown->table.shape;
+    const struct growth_probe probe = {.parent = parent, .grown = grown, .kernels = kernels, .seed = seed};
+    return growth_preservation_masked(&probe, preservation, error);
+}
+
+int growth_preservation_masked(const struct growth_probe *probe, double *preservation, struct error *error)
+{
+    const struct kernels *kernels = probe->kernels;
+    const struct shape *a = &probe->parent->table.shape, *b = &probe->grown->table.shape;
     if (a->vocabulary != b->vocabulary)
         return error_set(error, ERROR_INVALID, "parent and grown model have different vocabularies (%d and %d): their "
                          "logits cannot be compared", a->vocabulary, b->vocabulary);
@@ -87,7 +109,7 @@ int growth_preservation(const struct checkpoint *parent, const struct checkpoint
         .rows = PROBE_ROWS, .context = context < PROBE_POSITIONS ? context : PROBE_POSITIONS,
         .inputs = tokens, .targets = targets,
     };
-    struct rng rng = rng_stream(seed, 0, RNG_PROBE);
+    struct rng rng = rng_stream(probe->seed, 0, RNG_PROBE);
     for (int i = 0; i < batch.rows * batch.context; i++) {
         tokens[i] = (int32_t)rng_below(&rng, (uint64_t)a->vocabulary);
         targets[i] = TARGET_IGNORED;
@@ -98,8 +120,8 @@ int growth_preservation(const struct checkpoint *parent, const struct checkpoint
         batch.decoder_context = batch.context;
         batch.decoder_inputs = decoder_tokens;
     }
-    void *before = probe_logits(parent, kernels, &batch, error);
-    void *after = before == NULL ? NULL : probe_logits(grown, kernels, &batch, error);
+    void *before = probe_logits(probe->parent, kernels, &batch, error);
+    void *after = before == NULL ? NULL : grown_logits(probe, &batch, error);
     int code = after == NULL ? error_set(error, ERROR_NO_MEMORY, "the preservation check could not run") : 0;
     if (code == 0)
         *preservation = relative_difference(before, after, kernels->element,

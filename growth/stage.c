@@ -3,12 +3,20 @@
 #include "base/check.h"
 #include "base/memory.h"
 
+static void unit_map_fini(struct unit_map *map)
+{
+    memory_free(map->source);
+    memory_free(map->shares);
+}
+
 void growth_stage_fini(struct growth_plan_stage *stage)
 {
     memory_free(stage->layers);
     memory_free(stage->identity);
+    memory_free(stage->masked);
+    memory_free(stage->second);
     for (int kind = 0; kind < UNIT_KIND_COUNT; kind++)
-        memory_free(stage->units[kind].source);
+        unit_map_fini(&stage->units[kind]);
     *stage = (struct growth_plan_stage){0};
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "growth/plan.h"
 
 static int parameter_index(const struct growth_operator *op, const char *name)
@@ -173,6 +174,31 @@ static int check_present(const struct growth_operator *op, const struct paramete
     return 0;
 }
 
+const char *growth_step_reference(const struct growth_step *step)
+{
+    for (int i = 0; i < step->op->parameter_count; i++)
+        if (step->op->parameters[i].type == PARAMETER_CHECKPOINT && step->values[i].present)
+            return step->values[i].text;
+    return NULL;
+}
+
+int growth_step_join(struct growth_step *step, const struct growth_partner *partner, struct error *error)
+{
+    struct parameter_value *value = &step->values[parameter_index(step->op, "content")];
+    if (!value->present) {
+        value->text = memory_string(partner->hash);
+        if (value->text == NULL)
+            return error_set(error, ERROR_NO_MEMORY, "no memory to note the content of a checkpoint");
+        value->present = true;
+    } else if (strcmp(value->text, partner->hash) != 0) {
+        return error_set_at(error, ERROR_INVALID, "/content", "the checkpoint %.200s has the content %.16s… now, not "
+                            "%.16s…: give the one that was meant, or leave content out", growth_step_reference(step),
+                            partner->hash, value->text);
+    }
+    step->partner = partner;
+    return 0;
+}
+
 int growth_step_check_present(const struct growth_step *step, struct error *error)
 {
     int code = 0;
@@ -219,6 +245,8 @@ static void append_value(struct buffer *out, const struct parameter *row, const 
     size_t length;
     if (!value->present) {
         buffer_text(out, row->fallback);
+    } else if (value->text != NULL) {
+        buffer_json_string(out, value->text);
     } else if (value->is_null) {
         buffer_text(out, "null");
     } else if (value->list != NULL || row->type == PARAMETER_INTEGERS || row->type == PARAMETER_PAIRS) {

@@ -25,6 +25,19 @@ void *carve_numbers(struct carve *carve, size_t rows, size_t width)
     return carve_bytes(carve, bytes);
 }
 
+void *carve_host(struct carve *carve, size_t count, size_t size)
+{
+    size_t bytes, end;
+    if (__builtin_mul_overflow(count, size, &bytes) || __builtin_add_overflow(bytes, (size_t)CARVE_ALIGN - 1, &bytes) ||
+        __builtin_add_overflow(carve->host_bytes, bytes / CARVE_ALIGN * CARVE_ALIGN, &end)) {
+        carve->overflow = true;
+        return NULL;
+    }
+    void *memory = carve->host != NULL ? carve->host + carve->host_bytes : NULL;
+    carve->host_bytes = end;
+    return memory;
+}
+
 struct linear linear_of_nth(const struct tensor_table *table, enum role weight_role, enum role bias_role, int layer,
                             int nth)
 {
@@ -129,11 +142,20 @@ void norm_block_bind(struct norm_block *norm, const struct tensor_table *table, 
     norm->bias = norm->rms ? 0 : shift->offset;
 }
 
+static struct norm norm_sizes(const struct pass *pass, const struct norm_block *norm)
+{
+    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon, .rms = norm->rms};
+    if (pass->masking != NULL) {
+        sizes.shares = pass->masking->stream;
+        sizes.shares_sum = pass->masking->stream_sum;
+    }
+    return sizes;
+}
+
 void norm_block_forward(const struct pass *pass, const struct norm_block *norm, const void *x, const void *branch,
                         const struct linear *branch_maker)
 {
-    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon,
-                         .rms = norm->rms};
+    struct norm sizes = norm_sizes(pass, norm);
     struct norm_forward buffers = {
         .x = x,
         .branch = branch,
@@ -149,8 +171,7 @@ void norm_block_forward(const struct pass *pass, const struct norm_block *norm, 
 
 void norm_block_backward(const struct pass *pass, const struct norm_block *norm, const void *d_out, void *d_sum)
 {
-    struct norm sizes = {.rows = pass->positions, .width = norm->width, .epsilon = norm->epsilon,
-                         .rms = norm->rms};
+    struct norm sizes = norm_sizes(pass, norm);
     struct norm_backward buffers = {
         .sum = norm->sum,
         .statistics = norm->statistics,

@@ -11,6 +11,7 @@
 
 #include "model/kernels.h"
 #include "model/kernels_ops.h"
+#include "model/masking.h"
 #include "model/network.h"
 #include "model/pass.h"
 #include "model/tensor.h"
@@ -21,6 +22,8 @@ struct carve {
     const struct kernels *kernels;
     unsigned char *memory;
     size_t bytes;              /* taken so far; a multiple of 64 */
+    unsigned char *host;       /* host memory beside it: numbers of positions, sums in double; no tangents */
+    size_t host_bytes;
     bool overflow;
 };
 
@@ -28,6 +31,8 @@ struct carve {
 void *carve_bytes(struct carve *carve, size_t bytes);
 /* The same of rows * width numbers. */
 void *carve_numbers(struct carve *carve, size_t rows, size_t width);
+/* count * size bytes of the host's, aligned for any type; NULL while host is NULL. */
+void *carve_host(struct carve *carve, size_t count, size_t size);
 
 /* y = x W + b. */
 struct linear {

@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "model/block_mask.h"
+
 void attention_block_size(struct attention_block *block, const struct shape *shape, bool causal)
 {
     block->heads = shape->heads;
@@ -119,7 +121,8 @@ void attention_block_forward(const struct pass *pass, const struct attention_blo
     }
     turn(pass, block, &parts, false);
     pass_attention(pass, &sizes, &buffers);
-    linear_forward(pass, &block->out, pass->positions, block->attended, branch);
+    linear_forward(pass, &block->out, pass->positions, mask_heads(pass, block->out.in, block->attended, block->masked),
+                   branch);
 }
 
 /* Down to the gradients of q, k and v, in d_joined. */
@@ -136,7 +139,9 @@ static struct parts backward_to_parts(const struct pass *pass, const struct atte
         buffers.bias_table = pass_weight(pass, block->relative->table);
         buffers.d_bias_table = pass_gradient(pass, block->relative->table);
     }
-    linear_backward(pass, &block->out, pass->positions, block->attended, d_branch, d_attended);
+    linear_backward(pass, &block->out, pass->positions,
+                    mask_heads(pass, block->out.in, block->attended, block->masked), d_branch, d_attended);
+    mask_heads_backward(pass, block->out.in, d_attended);
     pass_attention_backward(pass, &sizes, &buffers);
     turn(pass, block, &d_parts, true);
     return d_parts;

@@ -20,6 +20,7 @@ struct attention_block {
     const struct relative_block *relative; /* NULL: none */
     void *joined;              /* (N, (H + 2 G) D) fused; apart: (N, H D), (N, G D), (N, G D) one after another */
     void *attended;            /* (N, H D) */
+    void *masked;              /* (N, H D) scratch for masked heads, with gradients; may be the way back's d_joined */
     void *lse;                 /* (B, H, T) */
     void *scratch;             /* attention_block_scratch numbers, shared by all layers */
 };

@@ -1,5 +1,7 @@
 #include "model/block_cross.h"
 
+#include "model/block_mask.h"
+
 void cross_block_size(struct cross_block *block, const struct shape *shape, double scale)
 {
     block->heads = shape->heads;
@@ -63,7 +65,8 @@ void cross_block_forward(const struct pass *pass, const struct cross_block *bloc
     project(memory->pass, &block->key, memory->numbers, block->keys);
     project(memory->pass, &block->value, memory->numbers, block->values);
     pass_attention(pass, &sizes, &buffers);
-    linear_forward(pass, &block->out, pass->positions, block->attended, branch);
+    linear_forward(pass, &block->out, pass->positions, mask_heads(pass, block->out.in, block->attended, block->masked),
+                   branch);
 }
 
 void cross_block_backward(const struct pass *pass, const struct cross_block *block, const struct cross_memory *memory,
@@ -78,7 +81,9 @@ void cross_block_backward(const struct pass *pass, const struct cross_block *blo
         .q = block->queries, .k = block->keys, .v = block->values, .out = block->attended, .lse = block->lse,
         .d_out = d_attended, .d_q = d_joined, .d_k = d_keys, .d_v = d_values, .scratch = block->scratch,
     };
-    linear_backward(pass, &block->out, pass->positions, block->attended, d_branch, d_attended);
+    linear_backward(pass, &block->out, pass->positions,
+                    mask_heads(pass, block->out.in, block->attended, block->masked), d_branch, d_attended);
+    mask_heads_backward(pass, block->out.in, d_attended);
     pass_attention_backward(pass, &sizes, &buffers);
     linear_backward(pass, &block->query, pass->positions, x, d_joined, d_x);
     linear_backward_add(memory->pass, &block->key, memory->pass->positions, memory->numbers, d_keys, memory->gradient);

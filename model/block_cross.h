@@ -19,6 +19,7 @@ struct cross_block {
     void *queries;             /* (N, H D) */
     void *keys, *values;       /* (N', G D) */
     void *attended;            /* (N, H D) */
+    void *masked;              /* (N, H D) scratch for masked heads, with gradients; may be the way back's d_joined */
     void *lse;                 /* (B, H, T) */
     void *scratch;             /* attention_block_scratch numbers */
 };

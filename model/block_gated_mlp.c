@@ -1,5 +1,7 @@
 #include "model/block_gated_mlp.h"
 
+#include "model/block_mask.h"
+
 void gated_mlp_block_plan(struct gated_mlp_block *block, size_t positions, int ff, bool kept, struct carve *carve)
 {
     block->gates = carve_numbers(carve, positions, (size_t)ff);
@@ -23,6 +25,7 @@ void gated_mlp_block_forward(const struct pass *pass, const struct gated_mlp_blo
     linear_add_bias(pass, &block->gate, rows, block->gates);
     linear_add_bias(pass, &block->up, rows, block->ups);
     pass_gate(pass, block->activation, block->gates, block->ups, block->gated, rows, width, width);
+    mask_units(pass, rows, width, block->gated);
     if (branch != NULL)
         linear_forward(pass, &block->down, rows, block->gated, branch);
 }
@@ -32,6 +35,7 @@ void gated_mlp_block_backward(const struct pass *pass, const struct gated_mlp_bl
 {
     int rows = pass->positions, width = block->up.out;
     linear_backward(pass, &block->down, rows, block->gated, d_branch, d_gates);
+    mask_units(pass, rows, width, d_gates);
     pass_gate_backward(pass, block->activation, block->gates, block->ups, d_gates, d_gates, d_ups, rows, width, width);
     linear_backward(pass, &block->gate, rows, x, d_gates, d_x);
     linear_backward_add(pass, &block->up, rows, x, d_ups, d_x);

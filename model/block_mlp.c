@@ -1,5 +1,7 @@
 #include "model/block_mlp.h"
 
+#include "model/block_mask.h"
+
 void mlp_block_bind(struct mlp_block *block, const struct tensor_table *table, int layer)
 {
     block->up = linear_of(table, ROLE_UP, ROLE_UP_BIAS, layer);
@@ -12,6 +14,7 @@ void mlp_block_forward(const struct pass *pass, const struct mlp_block *block, c
     linear_forward(pass, &block->up, pass->positions, x, block->hidden);
     pass_activate(pass, block->activation, block->hidden, linear_bias(pass, &block->up), block->activated,
                   pass->positions, block->up.out);
+    mask_units(pass, pass->positions, block->up.out, block->activated);
     if (branch != NULL)
         linear_forward(pass, &block->down, pass->positions, block->activated, branch);
 }
@@ -21,6 +24,7 @@ static void backward_to_hidden(const struct pass *pass, const struct mlp_block *
                                void *d_hidden)
 {
     linear_backward(pass, &block->down, pass->positions, block->activated, d_branch, d_hidden);
+    mask_units(pass, pass->positions, block->up.out, d_hidden);
     pass_activate_backward(pass, block->activation, block->hidden, d_hidden, pass->positions, block->up.out);
 }
 

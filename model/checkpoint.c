@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/wide.h"
 #include "base/rng.h"
 #include "model/checkpoint_files.h"
 
@@ -150,9 +151,27 @@ void checkpoint_rehash(struct checkpoint *checkpoint)
     hash_hex(digest, checkpoint->hash);
 }
 
+WIDE_LOOP any_nonfinite_loop(const float *values, size_t count, bool *found)
+{
+    uint32_t special = 0;
+#pragma omp simd reduction(| : special)
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        special |= (bits & 0x7F800000u) == 0x7F800000u;
+    }
+    *found = special != 0;
+}
+
+WIDE_FORMS(any_nonfinite, (const float *values, size_t count, bool *found), (values, count, found))
+
 bool checkpoint_find_nonfinite(const float *values, size_t count, size_t *first, size_t *total)
 {
+    bool found;
     *first = *total = 0;
+    any_nonfinite(values, count, &found);     /* fast where all is well */
+    if (!found)
+        return false;
     for (size_t i = 0; i < count; i++)
         if (!isfinite(values[i]) && (*total)++ == 0)
             *first = i;

@@ -63,7 +63,15 @@ int checkpoint_add_moments(struct checkpoint *checkpoint, bool raw, struct error
 /* SHA-256 over shape, dtype and the float32 values of the weights: what is stored, whatever the shards and prefixes. */
 void checkpoint_rehash(struct checkpoint *checkpoint);
 
+/* Weights that are not in memory: gives tensor number `tensor` of the table to the writer, in any number of pieces. */
+struct checkpoint_supply {
+    void *owner;
+    int (*give)(void *owner, int tensor, struct safetensors_writer *writer, struct error *error);
+};
+
 struct checkpoint_save {
+    const struct checkpoint_supply *supply;   /* NULL: weights. Else the checkpoint needs none, and moments must be NULL */
+    uint64_t shard_bytes;          /* of a supplied model: files of at most so many bytes, and an index; 0: one file */
     const float *weights;          /* NULL: the checkpoint's own (a slab of its table) */
     const struct moments *moments; /* NULL: no optimizer.safetensors */
     bool dtype_given;              /* else the checkpoint's */

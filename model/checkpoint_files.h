@@ -81,6 +81,15 @@ void checkpoint_file_name(const struct tensor *tensor, enum family family, bool 
 /* Index of the first value that is not finite and how many there are; false if all are finite. */
 bool checkpoint_find_nonfinite(const float *values, size_t count, size_t *first, size_t *total);
 
+/* Declares one tensor under the name it has in files, `part` appended (".m"). */
+int checkpoint_declare_tensor(struct safetensors_writer *writer, const struct checkpoint *checkpoint,
+                              const struct tensor *tensor, const char *part, enum dtype dtype, struct error *error);
+/* The weights of options->supply, in one file or in shards (checkpoint_shards.c). */
+int checkpoint_save_supplied(const struct checkpoint *checkpoint, const char *directory, enum dtype dtype,
+                             const struct checkpoint_save *options, struct error *error);
+/* Tensors that ship beside the one they stand for must equal it. */
+int checkpoint_source_check_copies(const struct checkpoint_source *source, struct error *error);
+
 /* optimizer.safetensors (checkpoint_optimizer.c, checkpoint_optimizer_save.c). */
 int checkpoint_optimizer_load(struct checkpoint *checkpoint, const struct checkpoint_source *source,
                               struct error *error);

@@ -37,7 +37,7 @@ int checkpoint_places_equal(const struct source_place *a, const struct source_pl
     return 0;
 }
 
-static int check_copies(const struct checkpoint_source *source, struct error *error)
+int checkpoint_source_check_copies(const struct checkpoint_source *source, struct error *error)
 {
     int code = 0;
     for (int i = 0; i < source->copy_count && code == 0; i++) {
@@ -57,7 +57,7 @@ static int check_copies(const struct checkpoint_source *source, struct error *er
 static int load_weights(struct checkpoint *checkpoint, const struct checkpoint_source *source, struct error *error)
 {
     const struct tensor_table *table = &checkpoint->table;
-    int code = check_copies(source, error);
+    int code = checkpoint_source_check_copies(source, error);
     for (int i = 0; i < table->count && code == 0; i++)
         code = read_tensor(&source->places[i], &table->tensors[i], checkpoint->weights + table->tensors[i].offset,
                            error);

@@ -62,8 +62,8 @@ static int check_finite(const struct tensor_table *table, const char *part, cons
     return 0;
 }
 
-static int declare_tensor(struct safetensors_writer *writer, const struct checkpoint *checkpoint,
-                          const struct tensor *tensor, const char *part, enum dtype dtype, struct error *error)
+int checkpoint_declare_tensor(struct safetensors_writer *writer, const struct checkpoint *checkpoint,
+                              const struct tensor *tensor, const char *part, enum dtype dtype, struct error *error)
 {
     const uint64_t dims[2] = {(uint64_t)tensor->dims[0], (uint64_t)tensor->dims[1]};
     char base[CHECKPOINT_NAME_BYTES], name[CHECKPOINT_NAME_BYTES + 8];
@@ -78,7 +78,7 @@ static int write_weights(struct safetensors_writer *writer, const struct checkpo
     const struct tensor_table *table = &checkpoint->table;
     int code = safetensors_writer_metadata(writer, "format", "pt", error);
     for (int i = 0; i < table->count && code == 0; i++)
-        code = declare_tensor(writer, checkpoint, &table->tensors[i], "", dtype, error);
+        code = checkpoint_declare_tensor(writer, checkpoint, &table->tensors[i], "", dtype, error);
     if (code == 0)
         code = safetensors_writer_begin(writer, path, error);
     for (int i = 0; i < table->count && code == 0; i++)
@@ -115,10 +115,10 @@ static int declare_moments(struct safetensors_writer *writer, const struct check
     const struct tensor_table *table = &checkpoint->table;
     int code = 0;
     for (int i = 0; i < table->count && code == 0; i++)    /* 8-byte numbers first: all stay aligned */
-        code = declare_tensor(writer, checkpoint, &table->tensors[i], ".step", DTYPE_I64, error);
+        code = checkpoint_declare_tensor(writer, checkpoint, &table->tensors[i], ".step", DTYPE_I64, error);
     for (int p = 0; p < part_count; p++)
         for (int i = 0; i < table->count && code == 0; i++)
-            code = declare_tensor(writer, checkpoint, &table->tensors[i], parts[p].ending, DTYPE_F32, error);
+            code = checkpoint_declare_tensor(writer, checkpoint, &table->tensors[i], parts[p].ending, DTYPE_F32, error);
     return code;
 }
 
@@ -160,6 +160,8 @@ static int save_tensors(const struct checkpoint *checkpoint, const char *directo
                         const struct checkpoint_save *options, struct error *error)
 {
     char path[FILE_PATH_BYTES], hash[HASH_HEX_BYTES];
+    if (options->supply != NULL)
+        return checkpoint_save_supplied(checkpoint, directory, dtype, options, error);
     int code = file_join(path, directory, CHECKPOINT_WEIGHTS_FILE, error);
     if (code == 0)
         code = checkpoint_save_weights(checkpoint, options->weights, dtype, path, hash, error);

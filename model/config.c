@@ -34,6 +34,7 @@ const struct config_family *config_family_of(enum family family)
         [FAMILY_QWEN2] = &config_qwen2,
         [FAMILY_BERT] = &config_bert,
         [FAMILY_T5] = &config_t5,
+        [FAMILY_MIXTRAL] = &config_mixtral,
     };
     CHECK(family < FAMILY_COUNT);
     return families[family];

@@ -49,7 +49,8 @@ struct config_family {
 };
 
 const struct config_family *config_family_of(enum family family);
-extern const struct config_family config_gpt2, config_llama, config_mistral, config_qwen2, config_t5, config_bert;
+extern const struct config_family config_gpt2, config_llama, config_mistral, config_qwen2, config_t5, config_bert,
+    config_mixtral;
 
 /* For the functions above. A member that is neither absent nor null, else NULL. */
 const struct cJSON *config_find(const struct cJSON *root, const char *key);
@@ -58,6 +59,8 @@ int config_fail(struct error *error, const char *key, const char *text);
 int config_read_size(const struct cJSON *item, const char *key, int *size, struct error *error);
 /* Puts `item` under `key`, in place of an old one where there is one. Takes `item`, NULL included; false: no memory. */
 bool config_put(struct cJSON *root, const char *key, struct cJSON *item);
+/* A number with a point, as transformers wants some: 8.0, which cJSON would write as 8. */
+bool config_put_float(struct cJSON *root, const char *key, double number);
 /* rope_theta and rope_scaling, or rope_parameters (config_rope.c). */
 int config_rope_read(const struct cJSON *root, struct shape *shape, struct error *error);
 bool config_rope_put(struct cJSON *root, const struct shape *shape);

@@ -1,5 +1,5 @@
-/* config.json of llama, mistral and qwen2. Keys and defaults: transformers, LlamaConfig, MistralConfig, Qwen2Config; an
- * absent num_key_value_heads means as many as heads for all three. */
+/* config.json of llama, mistral, qwen2 and mixtral. Keys and defaults: transformers, LlamaConfig, MistralConfig,
+ * Qwen2Config, MixtralConfig; an absent num_key_value_heads means as many as heads for the first three. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 #define SHAPE(field) offsetof(struct shape, field)
 
-#define COMMON_KEYS                                                                       \
+#define COMMON_KEYS(epsilon)                                                              \
     {"num_hidden_layers", NULL, CONFIG_SIZE, SHAPE(layers), true, 0},                      \
     {"hidden_size", NULL, CONFIG_SIZE, SHAPE(width), true, 0},                             \
     {"num_attention_heads", NULL, CONFIG_SIZE, SHAPE(heads), true, 0},                     \
@@ -19,15 +19,20 @@
     {"max_position_embeddings", NULL, CONFIG_SIZE, SHAPE(context), true, 0},               \
     {"vocab_size", NULL, CONFIG_SIZE, SHAPE(vocabulary), true, 0},                         \
     {"hidden_act", NULL, CONFIG_ACTIVATION, SHAPE(activation), false, ACTIVATION_SILU},    \
-    {"rms_norm_eps", NULL, CONFIG_NUMBER, SHAPE(norm_epsilon), false, 1e-6},               \
+    {"rms_norm_eps", NULL, CONFIG_NUMBER, SHAPE(norm_epsilon), false, epsilon},            \
     {"tie_word_embeddings", NULL, CONFIG_BOOLEAN, SHAPE(tied), false, false}
 
 static const struct config_key llama_keys[] = {
-    COMMON_KEYS,
+    COMMON_KEYS(1e-6),
     {"attention_bias", NULL, CONFIG_BOOLEAN, SHAPE(attention_bias), false, false},
     {"mlp_bias", NULL, CONFIG_BOOLEAN, SHAPE(mlp_bias), false, false},
 };
-static const struct config_key common_keys[] = {COMMON_KEYS};
+static const struct config_key common_keys[] = {COMMON_KEYS(1e-6)};
+static const struct config_key mixtral_keys[] = {
+    COMMON_KEYS(1e-5),
+    {"num_local_experts", NULL, CONFIG_SIZE, SHAPE(experts), false, 8},
+    {"num_experts_per_tok", NULL, CONFIG_SIZE, SHAPE(top_k), false, 2},
+};
 
 static const char *const dropouts[] = {"attention_dropout", NULL};
 
@@ -49,21 +54,22 @@ static int derive(struct shape *shape, struct error *error)
     return 0;
 }
 
-/* ---- mistral: one window for all layers; null: none; absent: MistralConfig's default ---- */
+/* ---- mistral, mixtral: one window for all layers; null: none; absent: the default of MistralConfig, MixtralConfig ---- */
 
-enum { MISTRAL_WINDOW = 4096 };
+enum { MISTRAL_WINDOW = 4096, MIXTRAL_WINDOW = 0 };
+
+static int read_window(const cJSON *root, int absent, struct shape *shape, struct error *error)
+{
+    const cJSON *window = cJSON_GetObjectItemCaseSensitive(root, "sliding_window");
+    shape->window = window == NULL ? absent : 0;
+    return config_find(root, "sliding_window") == NULL
+               ? 0 : config_read_size(window, "sliding_window", &shape->window, error);
+}
 
 static int mistral_read(const cJSON *root, struct shape *shape, struct error *error)
 {
-    const cJSON *window = cJSON_GetObjectItemCaseSensitive(root, "sliding_window");
-    if (window == NULL)
-        shape->window = MISTRAL_WINDOW;
-    else if (!cJSON_IsNull(window)) {
-        int code = config_read_size(window, "sliding_window", &shape->window, error);
-        if (code != 0)
-            return code;
-    }
-    return config_rope_read(root, shape, error);
+    int code = read_window(root, MISTRAL_WINDOW, shape, error);
+    return code == 0 ? config_rope_read(root, shape, error) : code;
 }
 
 static bool put_window(cJSON *root, const struct shape *shape)
@@ -75,6 +81,38 @@ static bool put_window(cJSON *root, const struct shape *shape)
 static bool mistral_put(cJSON *root, const struct shape *shape)
 {
     return put_window(root, shape) && config_rope_put(root, shape);
+}
+
+enum { MIXTRAL_KV_HEADS = 8 };
+static const double MIXTRAL_ROUTER_AUX = 0.001;
+
+/* output_router_logits only says what transformers returns: training has the load-balance loss all the same. */
+static int read_router(const cJSON *root, struct shape *shape, struct error *error)
+{
+    const cJSON *weight = config_find(root, "router_aux_loss_coef"), *noise = config_find(root, "router_jitter_noise");
+    shape->router_aux = weight == NULL ? MIXTRAL_ROUTER_AUX : weight->valuedouble;
+    if (weight != NULL && (!cJSON_IsNumber(weight) || !(shape->router_aux >= 0) || !(shape->router_aux < 1e30)))
+        return config_fail(error, "router_aux_loss_coef", "must be a number of at least 0");
+    if (noise != NULL && !(cJSON_IsNumber(noise) && noise->valuedouble == 0))
+        return config_fail(error, "router_jitter_noise", "is not 0: noise on what the router reads is not supported; "
+                           "set it to 0");
+    return 0;
+}
+
+static int mixtral_read(const cJSON *root, struct shape *shape, struct error *error)
+{
+    int code = read_window(root, MIXTRAL_WINDOW, shape, error);
+    if (cJSON_GetObjectItemCaseSensitive(root, "num_key_value_heads") == NULL)
+        shape->kv_heads = MIXTRAL_KV_HEADS;
+    if (code == 0)
+        code = read_router(root, shape, error);
+    return code == 0 ? config_rope_read(root, shape, error) : code;
+}
+
+static bool mixtral_put(cJSON *root, const struct shape *shape)
+{
+    return config_put_float(root, "router_aux_loss_coef", shape->router_aux) &&
+           config_put_float(root, "router_jitter_noise", 0) && mistral_put(root, shape);
 }
 
 /* ---- qwen2: windows in the layers from max_window_layers on, or as layer_types says. Here all layers are alike: depth
@@ -151,6 +189,7 @@ static bool qwen2_put(cJSON *root, const struct shape *shape)
         [AXIS_NONE] = "the layout", [AXIS_WIDTH] = "hidden_size", [AXIS_HEADS] = "num_attention_heads or head_dim",  \
         [AXIS_KV] = "num_key_value_heads or head_dim", [AXIS_QKV] = "num_attention_heads", [AXIS_FF] = "intermediate_size", \
         [AXIS_VOCABULARY] = "vocab_size", [AXIS_CONTEXT] = "max_position_embeddings",                         \
+        [AXIS_EXPERTS] = "num_local_experts",                                                                 \
     }
 
 const struct config_family config_llama = {
@@ -172,4 +211,11 @@ const struct config_family config_qwen2 = {
     .keys = common_keys, .key_count = sizeof common_keys / sizeof common_keys[0],
     .dropouts = dropouts, .axis_keys = AXIS_KEYS, .derive = derive, .fresh = fresh,
     .read = qwen2_read, .put = qwen2_put,
+};
+
+const struct config_family config_mixtral = {
+    .architecture = "MixtralForCausalLM",
+    .keys = mixtral_keys, .key_count = sizeof mixtral_keys / sizeof mixtral_keys[0],
+    .dropouts = dropouts, .axis_keys = AXIS_KEYS, .derive = derive, .fresh = fresh,
+    .read = mixtral_read, .put = mixtral_put,
 };

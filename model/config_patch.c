@@ -1,4 +1,7 @@
 /* config.json written: every size of the shape, everything else as it was. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
@@ -21,6 +24,19 @@ bool config_put(cJSON *root, const char *key, cJSON *item)
         return true;
     cJSON_Delete(item);
     return false;
+}
+
+bool config_put_float(cJSON *object, const char *key, double number)
+{
+    char text[40];
+    bool whole = number == floor(number) && number < 1e15;
+    snprintf(text, sizeof text, whole ? "%.1f" : "%.17g", number);
+    for (int digits = 1; digits < 17 && !whole; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, number);
+        if (strtod(text, NULL) == number)
+            break;
+    }
+    return config_put(object, key, cJSON_CreateRaw(text));
 }
 
 /* A name of the same function stays as it was written. */

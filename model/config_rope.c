@@ -3,14 +3,17 @@
  * does there. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
 
 #include "model/config_family.h"
 
-static const double DEFAULT_THETA = 1e4;
+/* transformers' defaults. */
+static double default_theta(enum family family)
+{
+    return family == FAMILY_MIXTRAL ? 1e6 : 1e4;
+}
 
 /* The types of transformers' modeling_rope_utils that are computed here; the others are refused by name. */
 static const struct { const char *name; enum rope_scaling scaling; } types[] = {
@@ -113,7 +116,7 @@ int config_rope_read(const cJSON *root, struct shape *shape, struct error *error
     const cJSON *values = older != NULL ? older : newer;
     struct rope *rope = &shape->rope;
     int code;
-    *rope = (struct rope){.theta = DEFAULT_THETA};
+    *rope = (struct rope){.theta = default_theta(shape->family)};
     if (cJSON_IsObject(newer) &&
         (code = read_positive(newer, "rope_parameters", "rope_theta", false, &rope->theta, error)) != 0)
         return code;
@@ -141,31 +144,17 @@ static const char *type_name(enum rope_scaling scaling)
     return "default";
 }
 
-/* transformers wants these written as floats: 8.0, which cJSON would write as 8. */
-static bool put_float(cJSON *object, const char *key, double number)
-{
-    char text[40];
-    bool whole = number == floor(number) && number < 1e15;
-    snprintf(text, sizeof text, whole ? "%.1f" : "%.17g", number);
-    for (int digits = 1; digits < 17 && !whole; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, number);
-        if (strtod(text, NULL) == number)
-            break;
-    }
-    return config_put(object, key, cJSON_CreateRaw(text));
-}
-
 static bool put_values(cJSON *object, const struct rope *rope)
 {
     if (!config_put(object, "rope_type", cJSON_CreateString(type_name(rope->scaling))))
         return false;
     if (rope->scaling == ROPE_PLAIN)
         return true;
-    if (!put_float(object, "factor", rope->factor))
+    if (!config_put_float(object, "factor", rope->factor))
         return false;
     return rope->scaling != ROPE_LLAMA3 ||
-           (put_float(object, "low_freq_factor", rope->low_frequency) &&
-            put_float(object, "high_freq_factor", rope->high_frequency) &&
+           (config_put_float(object, "low_freq_factor", rope->low_frequency) &&
+            config_put_float(object, "high_freq_factor", rope->high_frequency) &&
             config_put(object, "original_max_position_embeddings", cJSON_CreateNumber(rope->original_context)));
 }
 
@@ -175,7 +164,7 @@ static bool refresh_floats(cJSON *object)
     static const char *const keys[] = {"rope_theta", "factor", "low_freq_factor", "high_freq_factor"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, keys[i]);
-        if (cJSON_IsNumber(item) && !put_float(object, keys[i], item->valuedouble))
+        if (cJSON_IsNumber(item) && !config_put_float(object, keys[i], item->valuedouble))
             return false;
     }
     return true;
@@ -190,13 +179,13 @@ static bool put_older(cJSON *root, const struct rope *rope)
         return false;
     }
     return config_put(root, "rope_scaling", object) &&
-           put_float(root, "rope_theta", rope->theta);
+           config_put_float(root, "rope_theta", rope->theta);
 }
 
 static bool put_newer(cJSON *root, const struct rope *rope)
 {
     cJSON *object = cJSON_CreateObject();
-    if (object != NULL && (!put_float(object, "rope_theta", rope->theta) ||
+    if (object != NULL && (!config_put_float(object, "rope_theta", rope->theta) ||
                            !put_values(object, rope))) {
         cJSON_Delete(object);
         return false;

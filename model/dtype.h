@@ -15,6 +15,8 @@ uint16_t dtype_to_bf16(float value);
 
 /* Stored bytes (any alignment, little-endian) of a trainable dtype to float32. */
 void dtype_decode(enum dtype dtype, const void *bytes, size_t count, float *values);
+/* Index of the first stored value that is NaN or Inf, `count` if all are finite. */
+size_t dtype_find_nonfinite(enum dtype dtype, const void *bytes, size_t count);
 /* And back. Returns the index of the first finite value that became infinite, `count` if there was none. */
 size_t dtype_encode(enum dtype dtype, const float *values, size_t count, void *bytes);
 

@@ -87,6 +87,7 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
 #include "model/kernels_cpu_entropy.h"
 #include "model/kernels_cpu_tangent.h"
 #include "model/kernels_cpu_attention_tangent.h"
+#include "model/kernels_cpu_experts.h"
 
 static void product_of_type(const struct product *p, const void *a, const void *b, void *c)
 {
@@ -110,6 +111,8 @@ static const struct kernel_ops ops = {
     .rows_scatter = rows_scatter,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
+    .blend = blend,
+    .scale_columns = scale_columns,
     .layer_norm = layer_norm,
     .layer_norm_backward = layer_norm_backward,
     .activate = activate,
@@ -120,6 +123,11 @@ static const struct kernel_ops ops = {
     .attention = attention,
     .attention_backward = attention_backward,
     .attention_scratch = attention_scratch,
+    .route = route,
+    .route_backward = route_backward,
+    .gather_rows = gather_rows,
+    .combine_rows = combine_rows,
+    .dot_rows = dot_rows,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
 };
@@ -133,6 +141,8 @@ static const struct kernel_tangents tangents = {
     .gate_backward = gate_backward_tangent,
     .attention = attention_tangent,
     .attention_backward = attention_backward_tangent,
+    .route = route_tangent,
+    .route_backward = route_backward_tangent,
     .cross_entropy_gradient = cross_entropy_gradient_tangent,
 };
 

@@ -54,6 +54,28 @@ static void bias_add(void *x, const void *bias, int rows, int width)
     }
 }
 
+static void blend(double a_, const void *x_, double b_, void *y_, size_t n)
+{
+    const float *x = x_;
+    float *y = y_, a = (float)a_, b = (float)b_;
+    EACH_VECTOR(i, left, n) {
+        floats value = a * vector_load_part(x + i, left);
+        vector_store_part(y + i, b_ != 0 ? value + b * vector_load_part(y + i, left) : value, left);
+    }
+}
+
+static void scale_columns(void *x, const void *shares, int rows, int width)
+{
+    for (size_t i = 0; i < (size_t)rows; i++) {
+        float *row = (float *)x + i * (size_t)width;
+        EACH_VECTOR(c, left, (size_t)width)
+            vector_store_part(row + c, vector_load_part(row + c, left) * vector_load_part((const float *)shares + c, left), left);
+    }
+}
+
+typedef float real;
+#include "model/kernels_masked_norm.h"
+
 /* to (C) += the sum of `rows` rows of x (rows, C). */
 static inline void rows_add_into(const float *x, float *to, const int rows, size_t width)
 {
@@ -118,6 +140,10 @@ static inline float norm_squares_row(const float *x, float mean, size_t width)
 
 static void layer_norm(const struct norm *norm, const struct norm_forward *f)
 {
+    if (norm->shares != NULL) {
+        masked_norm(norm, f);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const float *gain = f->gain, *bias = f->bias;
     for (size_t i = 0; i < (size_t)norm->rows; i++) {
@@ -150,6 +176,10 @@ static inline void vector_add_part(float *to, floats what, size_t left)
  * term is 0. */
 static void layer_norm_backward(const struct norm *norm, const struct norm_backward *b)
 {
+    if (norm->shares != NULL) {
+        masked_norm_backward(norm, b);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const float *gain = b->gain;
     float *d_gain = b->d_gain, *d_bias = b->d_bias;

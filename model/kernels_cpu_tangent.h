@@ -133,6 +133,10 @@ static void gate_backward_tangent(const struct gate_sizes *sizes, const struct g
  */
 static void layer_norm_tangent(const struct norm *norm, const struct norm_forward *f, const struct norm_forward *t)
 {
+    if (norm->shares != NULL) {
+        masked_norm_tangent(norm, f, t);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const float *gain = f->gain, *t_gain = t->gain, *t_bias = t->bias;
     for (size_t i = 0; i < (size_t)norm->rows; i++) {
@@ -207,6 +211,10 @@ static void norm_row_backward_tangent(const struct norm *norm, const struct norm
 static void layer_norm_backward_tangent(const struct norm *norm, const struct norm_backward *b,
                                         const struct norm_backward *t)
 {
+    if (norm->shares != NULL) {
+        masked_norm_backward_tangent(norm, b, t);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const float *statistics = b->statistics, *t_statistics = t->statistics;
     float *t_d_gain = t->d_gain, *t_d_bias = t->d_bias;

@@ -37,6 +37,9 @@ struct embedding {
 struct norm {
     int rows, width;                  /* N, C */
     double epsilon;
+    const void *shares;               /* (C) s of units that are grown in: statistics are sums with the weights s over the
+                                       * sum of s, and out is multiplied by s (arXiv 2305.02869); NULL: all 1 */
+    double shares_sum;
     bool rms;                         /* no mean, no bias: out = x / sqrt(mean(x^2) + epsilon) * gain
                                        * (Zhang & Sennrich, 2019: root mean square normalisation) */
 };
@@ -105,6 +108,40 @@ struct rotation {
     bool inverse;                                      /* the backward pass: rotates by the negative angle */
 };
 
+/* Routing of positions to experts (Shazeer et al., 2017; Mixtral, Jiang et al., 2024): probabilities = softmax(logits)
+ * over the experts; the top_k largest logits are chosen, the lower number of equal ones; the shares of the chosen are
+ * their probabilities over the sum of these. */
+struct routing {
+    int rows, experts, top_k;         /* N, E, K */
+    const unsigned char *mask;        /* (N) host memory; 0: the position takes no part in sums and balance; NULL: all do */
+};
+
+struct routing_forward {
+    void *probabilities;              /* (N, E): the logits, in place */
+    void *shares;                     /* (N, K), = */
+    int32_t *chosen;                  /* (N, K) host memory, =: experts, the most probable first; always 0 .. E - 1 */
+    double *sums;                     /* (E) host memory, += of probabilities; NULL: not wanted */
+};
+
+/* d_shares holds the products of shares and their gradients: what dot_rows gives when the rows have been multiplied by
+ * the shares, with no division. d(logit) of a chosen one is its product less its share of the sum of all; to that is added
+ * the gradient of balance . probabilities. */
+struct routing_backward {
+    const void *probabilities, *shares;
+    const int32_t *chosen;
+    const void *d_shares;             /* (N, K) */
+    const double *balance;            /* (E) host memory: derivative by each probability; NULL: none */
+    void *d_logits;                   /* (N, E), = */
+};
+
+/* Rows taken out of a matrix and put back: row slots[i * top_k + j] of `rows` (N K, C) belongs to choice j of position i of
+ * x (N, C). Every row belongs to one choice. */
+struct row_exchange {
+    int positions, top_k, width;      /* N, K, C */
+    const int32_t *slots;             /* (N, K) host memory */
+    bool add;                         /* += instead of = */
+};
+
 struct kernel_ops {
     void (*product)(const struct product *product, const void *a, const void *b, void *c);
     /* Bytes of scratch with which products of a type run best; does not depend on their sizes. */
@@ -125,6 +162,11 @@ struct kernel_ops {
     /* x (N, C) += bias (C), and its backward: d_bias (C) += sum over rows of d_x (N, C). */
     void (*bias_add)(void *x, const void *bias, int rows, int width);
     void (*bias_backward)(const void *d_x, void *d_bias, int rows, int width);
+
+    /* y (n) = a x + b y; b 0: y is not read. y may be x. Its backward is a blend again. */
+    void (*blend)(double a, const void *x, double b, void *y, size_t n);
+    /* x (N, C) *= shares (C), column by column. Its backward is itself. */
+    void (*scale_columns)(void *x, const void *shares, int rows, int width);
 
     void (*layer_norm)(const struct norm *norm, const struct norm_forward *buffers);
     void (*layer_norm_backward)(const struct norm *norm, const struct norm_backward *buffers);
@@ -148,6 +190,14 @@ struct kernel_ops {
     void (*attention_backward)(const struct attention *attention, const struct attention_backward *buffers);
     /* Numbers of scratch for either direction; grows with queries and keys, never with batch or heads. */
     size_t (*attention_scratch)(const struct attention *attention);
+
+    void (*route)(const struct routing *routing, const struct routing_forward *buffers);
+    void (*route_backward)(const struct routing *routing, const struct routing_backward *buffers);
+    /* rows[slot] = weights * x, x = sum over a position's choices, in order, of weights * rows[slot], and
+     * dots = a[slot] . b[slot] of two sets of rows. weights, dots: (N, K); weights NULL: 1. */
+    void (*gather_rows)(const struct row_exchange *exchange, const void *weights, const void *x, void *rows);
+    void (*combine_rows)(const struct row_exchange *exchange, const void *weights, const void *rows, void *x);
+    void (*dot_rows)(const struct row_exchange *exchange, const void *a, const void *b, void *dots);
 
     /* losses[i] = -ln softmax(logits (N, V)[i])[targets[i]], 0 where the target is TARGET_IGNORED.
      * The second also turns the logits into scale * d(sum of losses)/d(logits) in place. */

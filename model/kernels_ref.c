@@ -127,6 +127,23 @@ static void bias_backward(const void *d_x_, void *d_bias_, int rows, int width)
     }
 }
 
+static void blend(double a, const void *x_, double b, void *y_, size_t n)
+{
+    const real *x = x_;
+    real *y = y_;
+    for (size_t i = 0; i < n; i++)
+        y[i] = (real)(a * x[i] + (b != 0 ? b * y[i] : 0));
+}
+
+static void scale_columns(void *x_, const void *shares_, int rows, int width)
+{
+    real *x = x_;
+    const real *shares = shares_;
+    for (size_t i = 0; i < (size_t)rows; i++)
+        for (size_t c = 0; c < (size_t)width; c++)
+            x[i * (size_t)width + c] *= shares[c];
+}
+
 /* Mean (0 for the root mean square norm) and 1 / standard deviation of a row. */
 static void norm_statistics(const struct norm *norm, const real *x, double *mean, double *rstd)
 {
@@ -140,8 +157,14 @@ static void norm_statistics(const struct norm *norm, const real *x, double *mean
     *rstd = 1 / sqrt(variance / (double)width + norm->epsilon);
 }
 
+#include "model/kernels_masked_norm.h"
+
 static void layer_norm(const struct norm *norm, const struct norm_forward *f)
 {
+    if (norm->shares != NULL) {
+        masked_norm(norm, f);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const real *gain = f->gain, *bias = f->bias, *branch_bias = f->branch_bias;
     for (size_t i = 0; i < (size_t)norm->rows; i++) {
@@ -166,6 +189,10 @@ static void layer_norm(const struct norm *norm, const struct norm_forward *f)
  * term is 0. */
 static void layer_norm_backward(const struct norm *norm, const struct norm_backward *b)
 {
+    if (norm->shares != NULL) {
+        masked_norm_backward(norm, b);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const real *gain = b->gain;
     real *d_gain = b->d_gain, *d_bias = b->d_bias;
@@ -243,6 +270,7 @@ static void cross_entropy_gradient(void *logits, const int32_t *targets, int row
 #include "model/kernels_ref_attention.h"
 #include "model/kernels_ref_tangent.h"
 #include "model/kernels_ref_attention_tangent.h"
+#include "model/kernels_ref_experts.h"
 
 static size_t product_scratch(enum product_type type)
 {
@@ -259,6 +287,8 @@ static const struct kernel_ops ops = {
     .rows_scatter = rows_scatter,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
+    .blend = blend,
+    .scale_columns = scale_columns,
     .layer_norm = layer_norm,
     .layer_norm_backward = layer_norm_backward,
     .activate = activate,
@@ -269,6 +299,11 @@ static const struct kernel_ops ops = {
     .attention = attention,
     .attention_backward = attention_backward,
     .attention_scratch = attention_scratch,
+    .route = route,
+    .route_backward = route_backward,
+    .gather_rows = gather_rows,
+    .combine_rows = combine_rows,
+    .dot_rows = dot_rows,
     .cross_entropy = cross_entropy,
     .cross_entropy_gradient = cross_entropy_gradient,
 };
@@ -282,6 +317,8 @@ static const struct kernel_tangents tangents = {
     .gate_backward = gate_backward_tangent,
     .attention = attention_tangent,
     .attention_backward = attention_backward_tangent,
+    .route = route_tangent,
+    .route_backward = route_backward_tangent,
     .cross_entropy_gradient = cross_entropy_gradient_tangent,
 };
 

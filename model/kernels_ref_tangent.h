@@ -23,6 +23,10 @@ static double activation_curvature(enum activation activation, double x)
  */
 static void layer_norm_tangent(const struct norm *norm, const struct norm_forward *f, const struct norm_forward *t)
 {
+    if (norm->shares != NULL) {
+        masked_norm_tangent(norm, f, t);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const real *gain = f->gain, *t_gain = t->gain, *t_bias = t->bias, *t_branch_bias = t->branch_bias;
     for (size_t i = 0; i < (size_t)norm->rows; i++) {
@@ -91,6 +95,10 @@ static void norm_row_backward_tangent(const struct norm *norm, const struct norm
 static void layer_norm_backward_tangent(const struct norm *norm, const struct norm_backward *b,
                                         const struct norm_backward *t)
 {
+    if (norm->shares != NULL) {
+        masked_norm_backward_tangent(norm, b, t);
+        return;
+    }
     size_t width = (size_t)norm->width;
     const real *statistics = b->statistics, *t_statistics = t->statistics;
     real *t_d_gain = t->d_gain, *t_d_bias = t->d_bias;

@@ -3,8 +3,8 @@
  * A tangent is the derivative of what an operation writes when all it reads moves along a direction; the tangent of a
  * backward pass turns a gradient into a Hessian-vector product (Pearlmutter, 1994). Each function takes the buffers of
  * the operation (`values`) and, in a second struct of the same kind, their tangents. Linear operations have none here:
- * a product's is two products; those of embed, bias_add, rotate and their backward are the operations themselves on
- * tangents.
+ * a product's is two products, and so with gather_rows, combine_rows and dot_rows; those of embed, bias_add, blend,
+ * scale_columns, rotate and their backward are the operations themselves on tangents.
  *   X            after the operation X: reads values and the tangents of its inputs, writes (=) those of its outputs
  *   X_backward   in place of the operation: computes it too, but for weights, whose gradients in `values` are NULL;
  *                their tangents, where not NULL, are accumulated (+=)
@@ -55,6 +55,14 @@ struct kernel_tangents {
                       const struct attention_forward *tangents);
     void (*attention_backward)(const struct attention *attention, const struct attention_backward *values,
                                const struct attention_backward *tangents);
+
+    /* The choice is constant. values: as route left them; tangents: probabilities holds the logits' tangents, in place,
+     * chosen and sums have none (NULL). */
+    void (*route)(const struct routing *routing, const struct routing_forward *values,
+                  const struct routing_forward *tangents);
+    /* tangents: balance, a constant, and chosen are NULL. */
+    void (*route_backward)(const struct routing *routing, const struct routing_backward *values,
+                           const struct routing_backward *tangents);
 
     /* cross_entropy_gradient, which also turns t_logits into the tangent of the gradient. */
     void (*cross_entropy_gradient)(void *logits, void *t_logits, const int32_t *targets, int rows, int vocabulary,

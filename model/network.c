@@ -10,6 +10,7 @@
 /* One row per family. */
 static const struct network_family *const families[] = {
     &network_gpt2, &network_llama, &network_mistral, &network_qwen2, &network_t5, &network_bert,
+    &network_mixtral,
 };
 
 struct network {
@@ -25,6 +26,7 @@ struct network {
     void *state;                   /* the family's blocks */
     void *product_scratch;         /* of every product */
     void *memory;                  /* backend memory that every buffer lies in */
+    void *host;                    /* host memory of the blocks; NULL: they need none */
 };
 
 static const struct network_family *network_family_of(enum family family)
@@ -94,7 +96,7 @@ size_t network_sizes_bytes(const struct kernels *kernels, const struct shape *sh
     size_t memory = memory_bytes(sizes, &carve);
     host += (size_t)head.chunk * sizeof(double) + 2 * predicting_positions(sizes) * sizeof(int32_t);
     if (carve.overflow || state == 0 || __builtin_add_overflow(host, state, &host) ||
-        __builtin_add_overflow(host, memory, &host))
+        __builtin_add_overflow(host, carve.host_bytes, &host) || __builtin_add_overflow(host, memory, &host))
         return 0;
     return host;
 }
@@ -133,14 +135,16 @@ static int network_allocate(struct network *network, const struct shape *shape, 
         network->head.losses = memory_array((size_t)network->head.chunk, sizeof(double));
         network->selected = memory_array(2 * predicting_positions(&network->sizes), sizeof(int32_t));
         network->memory = network->kernels->alloc(memory);
+        if (carve.host_bytes > 0)
+            network->host = memory_new(carve.host_bytes);
     }
     if (network->state == NULL || network->head.losses == NULL || network->selected == NULL ||
-        network->memory == NULL)
+        network->memory == NULL || (carve.host_bytes > 0 && network->host == NULL))
         return error_set(error, ERROR_NO_MEMORY,
                          "no memory for a network of %zu bytes; use a smaller batch or context, or more memory",
                          memory);
     network->targets = network->selected + predicting_positions(&network->sizes);
-    carve = (struct carve){.kernels = network->kernels, .memory = network->memory};
+    carve = (struct carve){.kernels = network->kernels, .memory = network->memory, .host = network->host};
     network->product_scratch =
         plan_buffers(network->family, network->state, &network->head, shape, &network->sizes, &carve);
     return 0;
@@ -188,6 +192,7 @@ void network_free(struct network *network)
     if (network->memory != NULL)
         network->kernels->release(network->memory);
     memory_free(network->head.losses);
+    memory_free(network->host);
     memory_free(network->selected);
     memory_free(network->state);
     memory_free(network);
@@ -199,8 +204,10 @@ static struct pass pass_of(const struct network *network, const void *weights, c
     CHECK(batch->context > 0 && batch->context <= network->sizes.context);
     CHECK(batch->decoder_context >= 0 && batch->decoder_context <= network->sizes.decoder_context);
     CHECK(batch->decoder_context > 0 || !network->decoder);
+    CHECK(batch->masking == NULL || network->sizes.gradients);
     return (struct pass){
         .kernels = network->kernels, .batch = batch, .positions = batch->rows * batch->context, .weights = weights,
+        .masking = batch->masking,
         .product_type = PRODUCT_F32, .product_scratch = network->product_scratch,
     };
 }
@@ -248,6 +255,16 @@ void network_loss(struct network *network, const void *weights, const struct bat
     head_block_loss(&head, &network->head, hidden, row_losses, row_counts);
 }
 
+/* For a pass with gradients: what is added to the mean of the losses weighs as all of them. */
+static double mean_scale_of(const struct batch *batch, double scale)
+{
+    struct batch side = batch_predicting(batch);
+    int count = 0;
+    for (int i = 0; i < side.rows * side.context; i++)
+        count += side.targets[i] != TARGET_IGNORED;
+    return scale * count;
+}
+
 /* Forward and back; returns the sum of losses. */
 static double forward_and_back(struct network *network, const struct pass *pass, double scale)
 {
@@ -273,6 +290,7 @@ double network_gradient(struct network *network, const void *weights, const stru
     struct pass pass = pass_of(network, weights, batch);
     pass.product_type = network->sizes.product_type;
     pass.gradients = gradients;
+    pass.mean_scale = mean_scale_of(batch, scale);
     return forward_and_back(network, &pass, scale);
 }
 
@@ -283,10 +301,12 @@ double network_gradient_first(struct network *network, const void *weights, cons
     struct pass pass = pass_of(network, weights, batch);
     pass.product_type = network->sizes.product_type;
     pass.gradients = gradients;
+    pass.mean_scale = mean_scale_of(batch, scale);
     pass.first = true;
     for (int i = 0; i < network->table->count; i++) {
         const struct tensor *tensor = &network->table->tensors[i];
-        if (!shape_row_in_products(tensor->row, &network->table->shape))
+        /* an expert that no token chose enters no product */
+        if (!shape_row_in_products(tensor->row, &network->table->shape) || tensor->row->presence == PRESENT_EXPERTS)
             kernels->zero(pass_gradient(&pass, tensor->offset), tensor->count);
     }
     return forward_and_back(network, &pass, scale);
@@ -298,10 +318,16 @@ double network_hessian_product(struct network *network, const void *weights, con
     struct pass pass = pass_of(network, weights, batch);
     CHECK(network->sizes.tangents);
     pass.gradients = product;
+    pass.mean_scale = mean_scale_of(batch, scale);
     pass.direction = direction;
     pass.slab_bytes = network->slab * network->kernels->element;
     pass.twin_bytes = network->half;
     return forward_and_back(network, &pass, scale);
+}
+
+double network_balance(const struct network *network)
+{
+    return network->family->balance != NULL ? network->family->balance(network->state) : 0;
 }
 
 void network_logits(struct network *network, const void *weights, const struct batch *batch, void *logits)

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "model/kernels.h"
 #include "model/kernels_ops.h"
+#include "model/masking.h"
 #include "model/tensor.h"
 
 enum { TARGET_IGNORED = -1 };
@@ -31,6 +32,8 @@ struct batch {
     int decoder_context;                   /* T2 (encoder-decoder) */
     const int32_t *decoder_inputs;         /* (B, T2) */
     const unsigned char *decoder_mask;     /* (B, T2); NULL: none */
+    const struct masking *masking;         /* structures that are being grown in; NULL: none. Contract: the network has
+                                            * gradients */
 };
 
 struct network;
@@ -75,6 +78,11 @@ double network_gradient_first(struct network *network, const void *weights, cons
  * gradients. Returns the sum of losses. Contract: the network was made with tangents. */
 double network_hessian_product(struct network *network, const void *weights, const void *direction,
                                const struct batch *batch, double scale, void *product);
+/* The load-balance loss of the last pass (models with experts; Fedus et al., 2021, equations 4 to 6, as transformers'
+ * load_balancing_loss_func: over all layers and every position that is no padding), unweighted; 0 where there is none.
+ * What network_gradient and network_hessian_product differentiate is the sum of losses plus, per prediction of the batch,
+ * the shape's router_aux times it; the losses that they and network_loss return are without. */
+double network_balance(const struct network *network);
 /* logits: (B, T, V) in the kernel body's element. For `lag logits`, the preservation check and tests. */
 void network_logits(struct network *network, const void *weights, const struct batch *batch, void *logits);
 

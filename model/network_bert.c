@@ -7,6 +7,7 @@
 #include "model/network_family.h"
 
 #include "model/block_attention.h"
+#include "model/block_mask.h"
 #include "model/block_mlp.h"
 
 struct bert_block {
@@ -94,6 +95,8 @@ static void bert_plan(void *state, const struct shape *shape, const struct netwo
         plan_kept(bert, &first.attention, shape, positions, carve);
     else
         plan_shared(bert, &first, shape, positions, carve);
+    if (sizes->gradients)
+        first.attention.masked = bert->d_wide;
     bert->recompute = sizes->gradients && sizes->recompute;
     if (bert->recompute)
         plan_block_kept(&first, shape, positions, carve);
@@ -173,8 +176,12 @@ static void *bert_forward(const void *state, const struct pass *pass)
     void *x = bert->embedding.out;
     norm_block_forward(pass, &bert->embedding, bert->embedding.sum, embed(bert, pass), &no_bias);
     for (int layer = 0; layer < bert->layers; layer++) {
-        block_forward(pass, &bert->blocks[layer], x);
-        x = bert->blocks[layer].norm2.out;
+        const struct bert_block *block = &bert->blocks[layer];
+        double share = mask_share(pass, layer);
+        block_forward(pass, block, x);
+        if (share != 1)
+            mask_stream(pass, share, block->norm2.width, x, block->norm2.out);
+        x = block->norm2.out;
     }
     return x;
 }
@@ -221,10 +228,13 @@ static void bert_backward(const void *state, const struct pass *pass)
         const void *x = layer > 0 ? bert->blocks[layer - 1].norm2.out : bert->embedding.out;
         if (bert->recompute && layer < bert->layers - 1)    /* the last block's numbers are still there */
             block_forward(pass, block, x);
+        double share = mask_share(pass, layer);
+        mask_backward_begin(pass, share, block->norm2.width, there, block->norm2.out);
         norm_backward(pass, &block->norm2, there, here);
         mlp_block_backward_add(pass, &block->mlp, block->norm1.out, here, bert->d_wide, here);
         norm_backward(pass, &block->norm1, here, there);
         attention_block_backward_add(pass, &block->attention, x, there, here, bert->d_wide, there);
+        mask_backward_end(pass, share, block->norm2.width, block->norm2.out, there);
     }
     norm_backward(pass, &bert->embedding, there, here);
     embed_backward(bert, pass, here);

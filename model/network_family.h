@@ -23,9 +23,11 @@ struct network_family {
     /* Where the head puts the gradient (N, C) of what it reads, and the way back from there. */
     void *(*hidden_gradient)(const void *state);
     void (*backward)(const void *state, const struct pass *pass);
+    /* The load-balance loss of the last forward pass, unweighted (mixtral); NULL: there is none. */
+    double (*balance)(const void *state);
 };
 
 extern const struct network_family network_gpt2, network_llama, network_mistral, network_qwen2, network_t5,
-    network_bert;
+    network_bert, network_mixtral;
 
 #endif

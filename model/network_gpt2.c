@@ -5,6 +5,7 @@
 #include "model/network_family.h"
 
 #include "model/block_attention.h"
+#include "model/block_mask.h"
 #include "model/block_mlp.h"
 
 struct gpt2_block {
@@ -87,6 +88,7 @@ static void gpt2_plan(void *state, const struct shape *shape, const struct netwo
     if (sizes->gradients) {
         plan_backward(gpt2, shape, positions, carve);
         norm_block_plan(&gpt2->final, positions, width, carve);
+        first.attention.masked = gpt2->d_wide;
     }
     for (int layer = 0; layer < shape->layers && !carve->overflow; layer++) {
         struct gpt2_block block = first;
@@ -130,6 +132,12 @@ static void block_forward(const struct gpt2 *gpt2, const struct pass *pass, cons
     mlp_block_forward(pass, &block->mlp, block->norm2.out, out);
 }
 
+/* Where the stream behind a block lies once its branch is added. */
+static void *stream_behind(const struct gpt2 *gpt2, int layer)
+{
+    return layer + 1 < gpt2->layers ? gpt2->blocks[layer + 1].norm1.sum : gpt2->final.sum;
+}
+
 /* Each branch waits in gpt2->branch, without its bias, for the next norm to add both to the stream. */
 static void *gpt2_forward(const void *state, const struct pass *pass)
 {
@@ -145,6 +153,13 @@ static void *gpt2_forward(const void *state, const struct pass *pass)
         stream = block->norm2.sum;
         branch = gpt2->branch;
         branch_maker = &block->mlp.down;
+        double share = mask_share(pass, layer);
+        if (share != 1) {
+            mask_branch(pass, share, embedding.width, block->norm1.sum, &(struct mask_parts){stream, branch, branch_maker},
+                        stream_behind(gpt2, layer));
+            stream = stream_behind(gpt2, layer);
+            branch = NULL;
+        }
     }
     norm_block_forward(pass, &gpt2->final, stream, branch, branch_maker);
     return gpt2->final.out;
@@ -166,11 +181,14 @@ static void gpt2_backward(const void *state, const struct pass *pass)
         const struct gpt2_block *block = &gpt2->blocks[layer];
         if (gpt2->recompute && layer < gpt2->layers - 1)    /* the last block's numbers are still there */
             block_forward(gpt2, pass, block, block->norm1.sum, NULL, NULL, NULL);
+        double share = mask_share(pass, layer);
+        mask_backward_begin(pass, share, embedding.width, gpt2->d_stream, stream_behind(gpt2, layer));
         mlp_block_backward(pass, &block->mlp, block->norm2.out, gpt2->d_stream, gpt2->d_wide, gpt2->d_narrow);
         norm_block_backward(pass, &block->norm2, gpt2->d_narrow, gpt2->d_stream);
         attention_block_backward(pass, &block->attention, block->norm1.out, gpt2->d_stream, gpt2->d_narrow,
                                  gpt2->d_wide, gpt2->d_narrow);
         norm_block_backward(pass, &block->norm1, gpt2->d_narrow, gpt2->d_stream);
+        mask_backward_end(pass, share, embedding.width, stream_behind(gpt2, layer), gpt2->d_stream);
     }
     pass_embed_backward(pass, &embedding, pass->batch->inputs, gpt2->d_stream, pass_gradient(pass, gpt2->tokens),
                         pass_gradient(pass, gpt2->positions));

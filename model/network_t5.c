@@ -10,6 +10,7 @@
 #include "model/block_attention.h"
 #include "model/block_cross.h"
 #include "model/block_gated_mlp.h"
+#include "model/block_mask.h"
 #include "model/block_mlp.h"
 
 struct t5_block {
@@ -171,6 +172,7 @@ static void t5_plan(void *state, const struct shape *shape, const struct network
     if (sizes->gradients) {
         plan_backward(t5, &first.self, shape, &at, carve);
         norm_block_plan(&t5->decoder.final, at.decoder, width, carve);
+        first.self.masked = first.cross.masked = t5->d_wide;
     } else {
         t5->decoder.final = first.norm_self;
     }
@@ -239,6 +241,12 @@ static void block_forward(const struct t5 *t5, const struct pass *pass, const st
         mlp_block_forward(pass, &block->mlp, block->norm_mlp.out, out);
 }
 
+/* Where the stream behind the i-th block of a stack lies once its branch is added. */
+static void *stream_behind(const struct t5 *t5, const struct t5_stack *stack, int i)
+{
+    return i + 1 < stack->count ? t5->blocks[stack->first + i + 1].norm_self.sum : stack->final.sum;
+}
+
 /* Each branch waits in t5->branch for the next norm to add it to the stream. */
 static void stack_forward(const struct t5 *t5, const struct t5_stack *stack, const struct pass *pass,
                           const struct cross_memory *memory)
@@ -254,6 +262,13 @@ static void stack_forward(const struct t5 *t5, const struct t5_stack *stack, con
         stream = block->norm_mlp.sum;
         branch = t5->branch;
         maker = mlp_down(t5, block);
+        double share = mask_share(pass, stack->first + i);
+        if (share != 1) {
+            mask_branch(pass, share, t5->width, block->norm_self.sum, &(struct mask_parts){stream, branch, maker},
+                        stream_behind(t5, stack, i));
+            stream = stream_behind(t5, stack, i);
+            branch = NULL;
+        }
     }
     norm_block_forward(pass, &stack->final, stream, branch, maker);
 }
@@ -316,6 +331,9 @@ static void stack_backward(const struct t5 *t5, const struct t5_stack *stack, co
         const struct t5_block *block = &t5->blocks[i];
         if (t5->recompute && (memory == NULL || i < last))    /* the very last block's numbers are still there */
             block_forward(t5, pass, block, memory, block->norm_self.sum, NULL, NULL, NULL);
+        double share = mask_share(pass, i);
+        void *behind = stream_behind(t5, stack, i - stack->first);
+        mask_backward_begin(pass, share, t5->width, t5->d_stream, behind);
         mlp_backward(t5, pass, block);
         norm_block_backward(pass, &block->norm_mlp, t5->d_narrow, t5->d_stream);
         if (memory != NULL) {
@@ -326,6 +344,7 @@ static void stack_backward(const struct t5 *t5, const struct t5_stack *stack, co
         attention_block_backward(pass, &block->self, block->norm_self.out, t5->d_stream, t5->d_narrow, t5->d_wide,
                                  t5->d_narrow);
         norm_block_backward(pass, &block->norm_self, t5->d_narrow, t5->d_stream);
+        mask_backward_end(pass, share, t5->width, behind, t5->d_stream);
     }
     pass_embed_backward(pass, &embedding, pass->batch->inputs, t5->d_stream, pass_gradient(pass, t5->tokens), NULL);
 }

@@ -108,6 +108,20 @@ void pass_bias_backward(const struct pass *pass, const void *d_x, void *d_bias, 
     pass->kernels->ops->bias_backward(pass->direction != NULL ? tangent(pass, d_x) : d_x, d_bias, rows, width);
 }
 
+void pass_blend(const struct pass *pass, double a, const void *x, double b, void *y, size_t n)
+{
+    if (pass->direction != NULL)
+        pass->kernels->ops->blend(a, tangent(pass, x), b, tangent_to_write(pass, y), n);
+    pass->kernels->ops->blend(a, x, b, y, n);
+}
+
+void pass_scale_columns(const struct pass *pass, void *x, const void *shares, int rows, int width)
+{
+    pass->kernels->ops->scale_columns(x, shares, rows, width);
+    if (pass->direction != NULL)
+        pass->kernels->ops->scale_columns(tangent_to_write(pass, x), shares, rows, width);
+}
+
 void pass_layer_norm(const struct pass *pass, const struct norm *norm, const struct norm_forward *f)
 {
     pass->kernels->ops->layer_norm(norm, f);
@@ -220,6 +234,74 @@ void pass_attention_backward(const struct pass *pass, const struct attention *at
     };
     values.d_bias_table = NULL;
     pass->kernels->tangents->attention_backward(attention, &values, &tangents);
+}
+
+void pass_route(const struct pass *pass, const struct routing *routing, const struct routing_forward *f)
+{
+    pass->kernels->ops->route(routing, f);
+    if (pass->direction == NULL)
+        return;
+    struct routing_forward tangents = {
+        .probabilities = tangent_to_write(pass, f->probabilities), .shares = tangent_to_write(pass, f->shares),
+    };
+    pass->kernels->tangents->route(routing, f, &tangents);
+}
+
+void pass_route_backward(const struct pass *pass, const struct routing *routing, const struct routing_backward *b)
+{
+    if (pass->direction == NULL) {
+        pass->kernels->ops->route_backward(routing, b);
+        return;
+    }
+    struct routing_backward tangents = {
+        .probabilities = tangent(pass, b->probabilities), .shares = tangent(pass, b->shares),
+        .d_shares = tangent(pass, b->d_shares), .d_logits = tangent_to_write(pass, b->d_logits),
+    };
+    pass->kernels->tangents->route_backward(routing, b, &tangents);
+}
+
+static struct row_exchange exchange_adding(const struct row_exchange *exchange)
+{
+    struct row_exchange adding = *exchange;
+    adding.add = true;
+    return adding;
+}
+
+void pass_gather_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *x,
+                      void *rows)
+{
+    const struct kernel_ops *ops = pass->kernels->ops;
+    struct row_exchange adding = exchange_adding(exchange);
+    ops->gather_rows(exchange, weights, x, rows);
+    if (pass->direction == NULL)
+        return;
+    ops->gather_rows(exchange, weights, tangent(pass, x), tangent_to_write(pass, rows));
+    if (weights != NULL)
+        ops->gather_rows(&adding, tangent(pass, weights), x, tangent_to_write(pass, rows));
+}
+
+void pass_combine_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *rows,
+                       void *x)
+{
+    const struct kernel_ops *ops = pass->kernels->ops;
+    struct row_exchange adding = exchange_adding(exchange);
+    ops->combine_rows(exchange, weights, rows, x);
+    if (pass->direction == NULL)
+        return;
+    ops->combine_rows(exchange, weights, tangent(pass, rows), tangent_to_write(pass, x));
+    if (weights != NULL)
+        ops->combine_rows(&adding, tangent(pass, weights), rows, tangent_to_write(pass, x));
+}
+
+void pass_dot_rows(const struct pass *pass, const struct row_exchange *exchange, const void *a, const void *b, void *dots)
+{
+    const struct kernel_ops *ops = pass->kernels->ops;
+    struct row_exchange adding = exchange_adding(exchange);
+    ops->dot_rows(exchange, a, b, dots);
+    if (pass->direction == NULL)
+        return;
+    ops->dot_rows(exchange, tangent(pass, a), b, tangent_to_write(pass, dots));
+    ops->dot_rows(&adding, a, tangent(pass, b), tangent_to_write(pass, dots));
 }
 
 void pass_cross_entropy_gradient(const struct pass *pass, void *logits, const int32_t *targets, int rows,

@@ -30,6 +30,9 @@ struct pass {
     const void *direction;     /* slab; NULL: an ordinary pass */
     size_t slab_bytes;         /* with a direction: of each slab */
     size_t twin_bytes;         /* with a direction: from a buffer to its twin */
+    const struct masking *masking;   /* NULL: none */
+    double mean_scale;         /* with gradients: their scale times the number of predictions, the weight of what is added
+                                * to the mean of the losses */
 };
 
 /* The same pass over one side of an encoder-decoder's batch, or whatever batch stands for it. */
@@ -76,6 +79,8 @@ void pass_rows_gather(const struct pass *pass, void *x, const int32_t *rows, int
 void pass_rows_scatter(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width);
 void pass_bias_add(const struct pass *pass, void *x, const void *bias, int rows, int width);
 void pass_bias_backward(const struct pass *pass, const void *d_x, void *d_bias, int rows, int width);
+void pass_scale_columns(const struct pass *pass, void *x, const void *shares, int rows, int width);
+void pass_blend(const struct pass *pass, double a, const void *x, double b, void *y, size_t n);
 void pass_layer_norm(const struct pass *pass, const struct norm *norm, const struct norm_forward *buffers);
 void pass_layer_norm_backward(const struct pass *pass, const struct norm *norm, const struct norm_backward *buffers);
 /* With a direction out may not be x. */
@@ -94,6 +99,14 @@ void pass_attention(const struct pass *pass, const struct attention *attention,
                     const struct attention_forward *buffers);
 void pass_attention_backward(const struct pass *pass, const struct attention *attention,
                              const struct attention_backward *buffers);
+void pass_route(const struct pass *pass, const struct routing *routing, const struct routing_forward *buffers);
+void pass_route_backward(const struct pass *pass, const struct routing *routing,
+                         const struct routing_backward *buffers);
+void pass_gather_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *x,
+                      void *rows);
+void pass_combine_rows(const struct pass *pass, const struct row_exchange *exchange, const void *weights, const void *rows,
+                       void *x);
+void pass_dot_rows(const struct pass *pass, const struct row_exchange *exchange, const void *a, const void *b, void *dots);
 void pass_cross_entropy_gradient(const struct pass *pass, void *logits, const int32_t *targets, int rows,
                                  int vocabulary, double scale, double *losses);
 

@@ -8,7 +8,7 @@
 #include "model/safetensors_parse.h"
 
 /* Bytes of 16-bit values converted at a time. */
-enum { PIECE_BYTES = 32768 };
+enum { PIECE_BYTES = 128 << 10 };
 
 /* The header's text, from memory (bytes) or from file->reader. */
 static int take_header(struct safetensors *file, const void *bytes, uint64_t length, struct error *error)

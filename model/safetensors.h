@@ -86,6 +86,9 @@ struct safetensors_writer {
     struct safetensors_meta *metadata;
     int meta_count, meta_capacity;
     bool open;
+    bool finite_only;                /* floats that are NaN or Inf are ERROR_DIVERGED with the tensor's name */
+    bool overlap;                    /* set before begin: file_writer_overlap */
+    bool skip_hash;                  /* set before begin where nobody asks for file_hash: it stays empty */
     struct hash_state hash;          /* of every byte of the file */
     char file_hash[HASH_HEX_BYTES];  /* SHA-256 of the whole file, after commit */
 };

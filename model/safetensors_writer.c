@@ -157,7 +157,8 @@ static void header_build(struct buffer *header, const struct safetensors_writer 
 
 static int write_bytes(struct safetensors_writer *writer, const void *bytes, size_t length, struct error *error)
 {
-    hash_update(&writer->hash, bytes, length);
+    if (!writer->skip_hash)
+        hash_update(&writer->hash, bytes, length);
     return file_writer_write(&writer->file, bytes, length, error);
 }
 
@@ -178,6 +179,9 @@ int safetensors_writer_begin(struct safetensors_writer *writer, const char *path
         code = file_writer_open(&writer->file, path, error);
     if (code == 0) {
         writer->open = true;
+        code = writer->overlap ? file_writer_overlap(&writer->file, error) : 0;
+    }
+    if (code == 0) {
         hash_begin(&writer->hash);
         code = write_bytes(writer, header.data, header.length, error);
     }
@@ -231,6 +235,10 @@ static int encode_piece(struct safetensors_writer *writer, const struct safetens
                             "not hold; save with dtype %s.",
                             (unsigned long long)(writer->current_done / bytes + bad), entry->name, (double)values[bad],
                             dtype_name(entry->dtype), entry->dtype == DTYPE_F16 ? "BF16 or F32" : "F32");
+    if (writer->finite_only && (bad = dtype_find_nonfinite(entry->dtype, piece, count)) < count)
+        return error_set_at(error, ERROR_DIVERGED, entry->name, "Tensor \"%.100s\" holds NaN or Inf at index %llu; a "
+                            "diverged model is not saved.", entry->name,
+                            (unsigned long long)(writer->current_done / bytes + bad));
     int code = write_bytes(writer, piece, count * bytes, error);
     if (code == 0)
         writer->current_done += count * bytes;
@@ -264,7 +272,8 @@ int safetensors_writer_commit(struct safetensors_writer *writer, struct error *e
         return error_set(error, ERROR_INTERNAL, "Tensor \"%.100s\" is not complete.", unfinished->name);
     writer->open = false;
     hash_end(&writer->hash, digest);
-    hash_hex(digest, writer->file_hash);
+    if (!writer->skip_hash)
+        hash_hex(digest, writer->file_hash);
     return file_writer_commit(&writer->file, error);
 }
 

@@ -114,8 +114,8 @@ static void check_fit(const struct shape *shape, struct findings *findings)
                  shape->heads, shape->kv_heads, shape->heads);
 }
 
-/* Sum of elements over the rows for which `counts` is true; -1 when it passes 2^60, so that bytes fit as well. */
-static int sum_rows(const struct shape *shape, bool (*counts)(const struct tensor_row *, const struct shape *),
+/* Sum of elements over the rows, each as often as `tensors` says; -1 when it passes 2^60, so that bytes fit as well. */
+static int sum_rows(const struct shape *shape, int (*tensors)(const struct tensor_row *, const struct shape *),
                     uint64_t *sum)
 {
     const struct layout *layout = layout_of(shape->family);
@@ -123,21 +123,14 @@ static int sum_rows(const struct shape *shape, bool (*counts)(const struct tenso
     for (int i = 0; i < layout->row_count; i++) {
         const struct tensor_row *row = &layout->rows[i];
         uint64_t elements;
-        if (!counts(row, shape))
+        uint64_t times = (uint64_t)tensors(row, shape);
+        if (times == 0)
             continue;
-        if (layout_row_elements(row, shape, &elements) != 0)
-            return -1;
-        uint64_t layers = (uint64_t)layout_row_layers(row, shape);
-        if (__builtin_mul_overflow(elements, layers, &elements) || __builtin_add_overflow(*sum, elements, sum))
+        if (layout_row_elements(row, shape, &elements) != 0 || __builtin_mul_overflow(elements, times, &elements) ||
+            __builtin_add_overflow(*sum, elements, sum))
             return -1;
     }
     return *sum >> 60 == 0 ? 0 : -1;
-}
-
-static bool counts_always(const struct tensor_row *row, const struct shape *shape)
-{
-    (void)row, (void)shape;
-    return true;
 }
 
 /* A tied head multiplies by the token embedding. */
@@ -145,6 +138,23 @@ bool shape_row_in_products(const struct tensor_row *row, const struct shape *sha
 {
     return role_is_trained(row->role) &&
            (row->input_axis >= 0 || (row->role == ROLE_TOKEN_EMBEDDING && shape->tied));
+}
+
+static int tensors_in_products(const struct tensor_row *row, const struct shape *shape)
+{
+    return shape_row_in_products(row, shape) ? layout_row_active(row, shape) : 0;
+}
+
+static void check_experts(const struct shape *shape, struct findings *findings)
+{
+    if (shape->experts < 1 || shape->experts > SHAPE_EXPERTS_MAX)
+        disagree(findings, "/experts", "There are %d experts; it must be from 1 to %d.", shape->experts, SHAPE_EXPERTS_MAX);
+    else if (shape->top_k < 1 || shape->top_k > shape->experts)
+        disagree(findings, "/top_k", "A token passes %d experts; it must be from 1 to the %d there are.", shape->top_k,
+                 shape->experts);
+    if (!(shape->router_aux >= 0) || !(shape->router_aux < 1e30))
+        disagree(findings, "/router_aux", "The weight of the load-balance loss is %g; it must be at least 0 and below "
+                 "1e30.", shape->router_aux);
 }
 
 /* Of each direction half of the buckets are for exact distances: at least one, and the others reach beyond them. */
@@ -195,7 +205,9 @@ int shape_check(const struct shape *shape, struct error *error)
         check_rotary(shape, &findings);
     if (shape->family == FAMILY_T5)
         check_relative(shape, &findings);
-    if (findings.count == 0 && sum_rows(shape, counts_always, &parameters) != 0)
+    if (shape->family == FAMILY_MIXTRAL)
+        check_experts(shape, &findings);
+    if (findings.count == 0 && sum_rows(shape, layout_row_tensors, &parameters) != 0)
         disagree(&findings, "", "The parameter count of this shape does not fit 60 bits; make it smaller.");
     return findings.count == 0 ? 0 : ERROR_INVALID;
 }
@@ -203,11 +215,11 @@ int shape_check(const struct shape *shape, struct error *error)
 uint64_t shape_parameters(const struct shape *shape)
 {
     uint64_t sum;
-    return sum_rows(shape, counts_always, &sum) == 0 ? sum : UINT64_MAX;
+    return sum_rows(shape, layout_row_tensors, &sum) == 0 ? sum : UINT64_MAX;
 }
 
 uint64_t shape_product_weights(const struct shape *shape)
 {
     uint64_t sum;
-    return sum_rows(shape, shape_row_in_products, &sum) == 0 ? sum : UINT64_MAX;
+    return sum_rows(shape, tensors_in_products, &sum) == 0 ? sum : UINT64_MAX;
 }

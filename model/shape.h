@@ -11,7 +11,7 @@
 /* X(code, model_type in config.json) */
 #define FAMILY_TABLE(X)                                                                            \
     X(FAMILY_GPT2, "gpt2") X(FAMILY_LLAMA, "llama") X(FAMILY_MISTRAL, "mistral") X(FAMILY_QWEN2, "qwen2")  \
-    X(FAMILY_BERT, "bert") X(FAMILY_T5, "t5")
+    X(FAMILY_BERT, "bert") X(FAMILY_T5, "t5") X(FAMILY_MIXTRAL, "mixtral")
 
 enum family {
 #define X(code, name) code,
@@ -57,7 +57,7 @@ struct shape {
     bool tied;         /* head shares the token embedding */
     enum activation activation;
     double norm_epsilon;
-    /* llama, mistral, qwen2 */
+    /* llama, mistral, qwen2, mixtral */
     struct rope rope;
     bool attention_bias, mlp_bias;           /* qwen2: q, k, v have biases, o has none */
     int window;                              /* sliding attention window, 0: none */
@@ -69,15 +69,21 @@ struct shape {
     bool gated;                              /* gated MLP (llama: always) */
     int buckets, bucket_distance;            /* relative position bias */
     bool scaled_head;                        /* logits times width^-1/2 */
+    /* mixtral */
+    int experts, top_k;                      /* MLPs of a block, and how many of them a token passes; 0: one MLP for all */
+    double router_aux;                       /* weight of the load-balance loss in training */
 };
 
 /* Beyond these a size is a mistake, and products of two or three of them still fit. */
-enum { SHAPE_LAYERS_MAX = 8192, SHAPE_SIZE_MAX = 1 << 24 };
+enum { SHAPE_LAYERS_MAX = 8192, SHAPE_SIZE_MAX = 1 << 24, SHAPE_EXPERTS_MAX = 64 };
 
 /* Refuses sizes that are not positive, that do not fit together, or whose parameter count would overflow:
  * ERROR_INVALID, each disagreement a detail. */
 int shape_check(const struct shape *shape, struct error *error);
 bool shape_equal(const struct shape *a, const struct shape *b);
+/* The first field in which they differ, for a message: "width is 8 and 16". False: they are equal, text is "". */
+enum { SHAPE_DIFFERENCE_BYTES = 96 };
+bool shape_difference(const struct shape *a, const struct shape *b, char text[SHAPE_DIFFERENCE_BYTES]);
 /* Every field of a shape as one line of text, exact: what is hashed where a shape must be the same. */
 enum { SHAPE_TEXT_BYTES = 1024 };
 void shape_text(const struct shape *shape, char text[SHAPE_TEXT_BYTES]);
@@ -90,7 +96,7 @@ int activation_parse(const char *name);
 /* By model_type; -1 if unknown. */
 int family_parse(const char *name);
 
-/* Weights that enter a matrix product per token: embedding look-ups 0, the head once. */
+/* Weights that enter a matrix product per token: embedding look-ups 0, the head once, of experts top_k. */
 uint64_t shape_product_weights(const struct shape *shape);
 /* Floating-point operations to train on one row (forward + backward): 6 * each weight that enters a product, per token
  * that passes it (active ones only; look-ups 0, the head once) + 12 * sum over layers (heads * head size * queries *

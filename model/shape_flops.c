@@ -29,7 +29,7 @@ double shape_flops_per_row(const struct shape *shape, int context, int decoder_c
         if (!shape_row_in_products(&layout->rows[i], shape) ||
             layout_row_elements(&layout->rows[i], shape, &elements) != 0)
             continue;
-        products += (double)elements * layout_row_layers(&layout->rows[i], shape) *
+        products += (double)elements * layout_row_active(&layout->rows[i], shape) *
                     (is_predicting(layout, i) ? predicted : read);
     }
     double pairs = shape->layers * read * read + shape->decoder_layers * predicted * (predicted + read);

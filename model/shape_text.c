@@ -27,7 +27,8 @@ static const struct field {
     FIELD(FIELD_FLAG, pooler),              FIELD(FIELD_FLAG, next_sentence),
     FIELD(FIELD_INTEGER, decoder_layers),   FIELD(FIELD_FLAG, gated),
     FIELD(FIELD_INTEGER, buckets),          FIELD(FIELD_INTEGER, bucket_distance),
-    FIELD(FIELD_FLAG, scaled_head),
+    FIELD(FIELD_FLAG, scaled_head),         FIELD(FIELD_INTEGER, experts),
+    FIELD(FIELD_INTEGER, top_k),            FIELD(FIELD_REAL, router_aux),
 #undef FIELD
 };
 
@@ -41,12 +42,31 @@ static double field_value(const struct field *field, const struct shape *shape)
     return field->kind == FIELD_FLAG ? *(const bool *)at : *(const int *)at;
 }
 
+bool shape_difference(const struct shape *a, const struct shape *b, char text[SHAPE_DIFFERENCE_BYTES])
+{
+    text[0] = '\0';
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        const struct field *field = &fields[i];
+        double left = field_value(field, a), right = field_value(field, b);
+        if (left == right)
+            continue;
+        if (field->offset == offsetof(struct shape, family))
+            snprintf(text, SHAPE_DIFFERENCE_BYTES, "the type is %s and %s", family_name(a->family),
+                     family_name(b->family));
+        else if (field->offset == offsetof(struct shape, activation))
+            snprintf(text, SHAPE_DIFFERENCE_BYTES, "the activation is %s and %s", activation_name(a->activation),
+                     activation_name(b->activation));
+        else
+            snprintf(text, SHAPE_DIFFERENCE_BYTES, "%s is %.9g and %.9g", field->name, left, right);
+        return true;
+    }
+    return false;
+}
+
 bool shape_equal(const struct shape *a, const struct shape *b)
 {
-    for (int i = 0; i < FIELD_COUNT; i++)
-        if (field_value(&fields[i], a) != field_value(&fields[i], b))
-            return false;
-    return true;
+    char text[SHAPE_DIFFERENCE_BYTES];
+    return !shape_difference(a, b, text);
 }
 
 /* Fields that are 0 are left out: a field added later changes no text of a shape that does not use it. */

@@ -15,6 +15,7 @@ const struct layout *layout_of(enum family family)
         [FAMILY_QWEN2] = &layout_qwen2,
         [FAMILY_T5] = &layout_t5,
         [FAMILY_BERT] = &layout_bert,
+        [FAMILY_MIXTRAL] = &layout_mixtral,
     };
     CHECK(family < FAMILY_COUNT);
     return layouts[family];
@@ -75,6 +76,7 @@ int axis_size(enum axis axis, const struct shape *shape)
     case AXIS_COUNT: break;
     case AXIS_TYPES: return shape->types;
     case AXIS_SENTENCES: return 2;
+    case AXIS_EXPERTS: return shape->experts;
     }
     CHECK(!"axis without a size");
     return 0;
@@ -92,6 +94,7 @@ static bool is_present(enum presence presence, const struct shape *shape)
     case PRESENT_GATED_MLP: return shape->gated;
     case PRESENT_POOLER: return shape->pooler;
     case PRESENT_NEXT_SENTENCE: return shape->next_sentence;
+    case PRESENT_EXPERTS: return shape->experts > 0;
     }
     CHECK(!"presence without a rule");
     return false;
@@ -102,6 +105,21 @@ int layout_row_layers(const struct tensor_row *row, const struct shape *shape)
     if (!is_present(row->presence, shape))
         return 0;
     return row->stack == STACK_NONE ? 1 : row->stack == STACK_LAYERS ? shape->layers : shape->decoder_layers;
+}
+
+static int row_experts(const struct tensor_row *row, const struct shape *shape)
+{
+    return row->presence == PRESENT_EXPERTS ? shape->experts : 1;
+}
+
+int layout_row_tensors(const struct tensor_row *row, const struct shape *shape)
+{
+    return layout_row_layers(row, shape) * row_experts(row, shape);
+}
+
+int layout_row_active(const struct tensor_row *row, const struct shape *shape)
+{
+    return layout_row_layers(row, shape) * (row->presence == PRESENT_EXPERTS ? shape->top_k : 1);
 }
 
 int layout_row_elements(const struct tensor_row *row, const struct shape *shape, uint64_t *elements)
@@ -133,35 +151,49 @@ static void place_runs(struct tensor_table *table, const struct layout *layout)
             struct tensor_run *run = &table->runs[i];
             run->layers = layout_row_layers(&layout->rows[i], &table->shape);
             run->base = layout->rows[i].stack == STACK_DECODER ? table->shape.layers : 0;
-            run->first = table->count + (run->layers > 0 ? stride++ : 0);
+            run->experts = row_experts(&layout->rows[i], &table->shape);
+            run->first = table->count + stride;
+            stride += run->layers > 0 ? run->experts : 0;
         }
         for (int i = begin; i < end; i++) {
             table->runs[i].stride = stride;
-            table->count += table->runs[i].layers;
+            table->count += table->runs[i].layers * table->runs[i].experts;
         }
     }
 }
 
-/* The row's name with its "%d" replaced. */
-static void name_tensor(char name[TENSOR_NAME_BYTES], const struct tensor_row *row, int layer)
+/* The row's name with its "%d" replaced: first the layer, then the expert. */
+static void name_tensor(char name[TENSOR_NAME_BYTES], const struct tensor_row *row, int layer, int expert)
 {
-    const char *place = strstr(row->name, "%d");
-    int length;
-    if (place == NULL)
-        length = snprintf(name, TENSOR_NAME_BYTES, "%s", row->name);
-    else
-        length = snprintf(name, TENSOR_NAME_BYTES, "%.*s%d%s", (int)(place - row->name), row->name, layer, place + 2);
+    const char *rest = row->name, *place;
+    int numbers[2] = {layer, expert}, length = 0;
+    for (int i = 0; i < 2 && (place = strstr(rest, "%d")) != NULL; i++) {
+        length += snprintf(name + length, (size_t)(TENSOR_NAME_BYTES - length), "%.*s%d", (int)(place - rest), rest,
+                           numbers[i]);
+        CHECK(length < TENSOR_NAME_BYTES);
+        rest = place + 2;
+    }
+    length += snprintf(name + length, (size_t)(TENSOR_NAME_BYTES - length), "%s", rest);
     CHECK(length < TENSOR_NAME_BYTES);
 }
 
-static void fill_tensor(struct tensor *tensor, const struct tensor_row *row, const struct shape *shape, int layer)
+static void fill_tensor(struct tensor *tensor, const struct tensor_row *row, const struct shape *shape, int layer,
+                        int expert)
 {
     tensor->row = row;
+    tensor->expert = expert;
     tensor->layer = row->stack == STACK_NONE ? -1 : layer + (row->stack == STACK_DECODER ? shape->layers : 0);
     tensor->dims[0] = axis_size(row->axes[0], shape);
     tensor->dims[1] = row->rank == 2 ? axis_size(row->axes[1], shape) : 1;
     tensor->count = (size_t)tensor->dims[0] * (size_t)tensor->dims[1];
-    name_tensor(tensor->name, row, layer);
+    name_tensor(tensor->name, row, layer, expert);
+}
+
+static void fill_run(struct tensor_table *table, const struct tensor_row *row, const struct tensor_run *run)
+{
+    for (int layer = 0; layer < run->layers; layer++)
+        for (int expert = 0; expert < run->experts; expert++)
+            fill_tensor(&table->tensors[run->first + layer * run->stride + expert], row, &table->shape, layer, expert);
 }
 
 int tensor_table_init(struct tensor_table *table, const struct shape *shape, struct error *error)
@@ -177,9 +209,7 @@ int tensor_table_init(struct tensor_table *table, const struct shape *shape, str
                          shape->layers * layout->row_count);
     }
     for (int i = 0; i < layout->row_count; i++)
-        for (int layer = 0; layer < table->runs[i].layers; layer++)
-            fill_tensor(&table->tensors[table->runs[i].first + layer * table->runs[i].stride], &layout->rows[i], shape,
-                        layer);
+        fill_run(table, &layout->rows[i], &table->runs[i]);
     for (int i = 0; i < table->count; i++) {
         struct tensor *tensor = &table->tensors[i];
         tensor->offset = table->slab;
@@ -202,31 +232,33 @@ const struct tensor *tensor_find_role(const struct tensor_table *table, enum rol
         const struct tensor_row *row = &layout->rows[i];
         const struct tensor_run *run = &table->runs[i];
         int index = row->stack != STACK_NONE ? layer - run->base : 0;
-        if (row->role != role || (row->stack != STACK_NONE) != (layer >= 0) || index < 0 || index >= run->layers ||
-            nth-- > 0)
+        if (row->role != role || (row->stack != STACK_NONE) != (layer >= 0) || index < 0 || index >= run->layers)
             continue;
-        return &table->tensors[run->first + index * run->stride];
+        if (nth < run->experts)
+            return &table->tensors[run->first + index * run->stride + nth];
+        nth -= run->experts;
     }
     return NULL;
 }
 
-/* The layer that `name` has where the row's name has "%d"; 0 without one; -1 if it can not be this row's. */
-static int layer_in_name(const struct tensor_row *row, const char *name)
+/* The numbers that `name` has where the row's name has "%d", layer and expert; 0 without one. False if it can not be
+ * this row's. */
+static bool numbers_in_name(const struct tensor_row *row, const char *name, int numbers[2])
 {
-    const char *place = strstr(row->name, "%d");
-    size_t head;
-    int layer = 0;
-    if (place == NULL)
-        return 0;
-    head = (size_t)(place - row->name);
-    if (strncmp(name, row->name, head) != 0)
-        return -1;
-    for (name += head; *name >= '0' && *name <= '9'; name++) {
-        layer = layer * 10 + (*name - '0');
-        if (layer > SHAPE_LAYERS_MAX)
-            return -1;
+    const char *rest = row->name, *place;
+    numbers[0] = numbers[1] = 0;
+    for (int i = 0; i < 2 && (place = strstr(rest, "%d")) != NULL; i++) {
+        size_t head = (size_t)(place - rest);
+        if (strncmp(name, rest, head) != 0)
+            return false;
+        for (name += head; *name >= '0' && *name <= '9'; name++) {
+            numbers[i] = numbers[i] * 10 + (*name - '0');
+            if (numbers[i] > SHAPE_LAYERS_MAX)
+                return false;
+        }
+        rest = place + 2;
     }
-    return layer;
+    return true;
 }
 
 const struct tensor *tensor_find(const struct tensor_table *table, const char *name)
@@ -234,10 +266,10 @@ const struct tensor *tensor_find(const struct tensor_table *table, const char *n
     const struct layout *layout = layout_of(table->shape.family);
     for (int i = 0; i < layout->row_count; i++) {
         const struct tensor_run *run = &table->runs[i];
-        int layer = layer_in_name(&layout->rows[i], name);
-        if (layer < 0 || layer >= run->layers)
+        int numbers[2];
+        if (!numbers_in_name(&layout->rows[i], name, numbers) || numbers[0] >= run->layers || numbers[1] >= run->experts)
             continue;
-        const struct tensor *tensor = &table->tensors[run->first + layer * run->stride];
+        const struct tensor *tensor = &table->tensors[run->first + numbers[0] * run->stride + numbers[1]];
         if (strcmp(tensor->name, name) == 0)
             return tensor;
     }

@@ -27,6 +27,7 @@ enum axis {
     AXIS_HEAD_COUNT,   /* query heads, one number each (t5) */
     AXIS_TYPES,        /* token types (bert) */
     AXIS_SENTENCES,    /* is the second sentence the next one: yes, no (bert) */
+    AXIS_EXPERTS,      /* one number for each expert (mixtral) */
     AXIS_COUNT
 };
 
@@ -50,7 +51,8 @@ enum role {
     ROLE_TRANSFORM, ROLE_TRANSFORM_BIAS,            /* between the last block and the final norm (bert's head) */
     ROLE_HEAD_BIAS,
     ROLE_POOLER, ROLE_POOLER_BIAS,                  /* kept and grown, never trained */
-    ROLE_NEXT_SENTENCE, ROLE_NEXT_SENTENCE_BIAS
+    ROLE_NEXT_SENTENCE, ROLE_NEXT_SENTENCE_BIAS,
+    ROLE_ROUTER                                     /* reads the stream: scores of the experts (mixtral) */
 };
 
 /* Matrices between hidden units: what cancelling noise and a width clone's learning rates are about. */
@@ -64,7 +66,8 @@ enum presence {
     PRESENT_OUT_BIAS,          /* attention's output: not in qwen2, whose q, k and v have biases all the same */
     PRESENT_MLP_BIAS,
     PRESENT_PLAIN_MLP, PRESENT_GATED_MLP,  /* t5, which has either */
-    PRESENT_POOLER, PRESENT_NEXT_SENTENCE
+    PRESENT_POOLER, PRESENT_NEXT_SENTENCE,
+    PRESENT_EXPERTS            /* one tensor for each expert of a block: the second "%d" of the name */
 };
 
 /* Which stack of blocks a row repeats with. Blocks are numbered through both stacks: the decoder's come after the
@@ -91,13 +94,14 @@ enum { LAYOUT_ROWS_MAX = 64 };
 struct tensor {
     const struct tensor_row *row;
     int layer;                      /* number of its block through both stacks; -1: outside blocks */
+    int expert;                     /* of its block; 0 where there is one tensor for the block */
     int dims[2];                    /* dims[1] = 1 for vectors */
     size_t offset, count;           /* in floats, within the slab */
     char name[TENSOR_NAME_BYTES];   /* the row's name with the layer put in, without prefix */
 };
 
-/* Where a row's tensors stand in the table: the one of block b is tensors[first + (b - base) * stride]. */
-struct tensor_run { int first, stride, layers, base; };   /* layers 0: the shape has none of them */
+/* Where a row's tensors stand in the table: that of expert e (0) of block b is tensors[first + (b - base) * stride + e]. */
+struct tensor_run { int first, stride, layers, base, experts; };   /* layers 0: the shape has none of them */
 
 struct tensor_table {
     struct shape shape;
@@ -114,7 +118,7 @@ int tensor_table_init(struct tensor_table *table, const struct shape *shape, str
 void tensor_table_fini(struct tensor_table *table);
 
 /* The tensor of a row's role (and block, -1 outside blocks); several rows of a stack may share a role, as ROLE_NORM_GAIN
- * or the decoder's two attentions (self before cross): `nth` from 0.
+ * or the decoder's two attentions (self before cross): `nth` from 0, which also counts the experts of a block.
  * NULL if the shape has none. */
 const struct tensor *tensor_find_role(const struct tensor_table *table, enum role role, int layer, int nth);
 /* By name without prefix; NULL if unknown. */
@@ -153,11 +157,15 @@ bool role_is_trained(enum role role);
 double tensor_initial_deviation(const struct shape *shape, const struct tensor_row *row);
 /* Does a row's weight enter a product? A tied head multiplies by the token embedding. */
 bool shape_row_in_products(const struct tensor_row *row, const struct shape *shape);
-/* How many tensors a row makes under a shape (0: the head of a tied model), and elements of one; -1 on overflow. */
+/* In how many blocks a row makes tensors under a shape (1 outside blocks; 0: the head of a tied model); how many tensors
+ * that is, with one for each expert; how many of them a token's products pass; elements of one, -1 on overflow. */
 int layout_row_layers(const struct tensor_row *row, const struct shape *shape);
+int layout_row_tensors(const struct tensor_row *row, const struct shape *shape);
+int layout_row_active(const struct tensor_row *row, const struct shape *shape);
 int layout_row_elements(const struct tensor_row *row, const struct shape *shape, uint64_t *elements);
 
-extern const struct layout layout_gpt2, layout_llama, layout_mistral, layout_qwen2, layout_t5, layout_bert;
+extern const struct layout layout_gpt2, layout_llama, layout_mistral, layout_qwen2, layout_t5, layout_bert,
+    layout_mixtral;
 
 /* Size of an axis under a shape. */
 int axis_size(enum axis axis, const struct shape *shape);

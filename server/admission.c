@@ -82,15 +82,17 @@ static int study_need(const struct service *service, const struct study_spec *sp
     uint64_t largest = 0, scratch = 0, all = 0;
 
     for (int i = 0; i < spec->candidate_count; i++) {
+        struct candidate_need needs;
         struct growth_plan plan;
         if (growth_plan_init(&plan, parent, &spec->candidates[i].operators, error))
             return (int)error->code;
-        uint64_t trial = trial_bytes(&plan.to, &spec->training);
-        uint64_t work = scratch_bytes(service->kernels, &plan.to, &spec->training);
+        candidate_measure(&plan, &spec->training, service->kernels, &needs, error);
+        all += trial_bytes(&plan.to, &spec->training);
         growth_plan_fini(&plan);
-        largest = trial > largest ? trial : largest;
-        scratch = work > scratch ? work : scratch;
-        all += trial;
+        if (error->code)
+            return (int)error->code;
+        largest = needs.bytes > largest ? needs.bytes : largest;
+        scratch = needs.scratch_bytes > scratch ? needs.scratch_bytes : scratch;
     }
     int together = spec->candidate_count < service->options.workers ? spec->candidate_count
                                                                      : service->options.workers;

@@ -8,7 +8,13 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "growth/plan.h"
+#include "growth/stream.h"
 #include "server/command.h"
+#include "server/learning.h"
+#include "server/partners.h"
+
+enum { SHARD_GIGABYTES = 5 };                 /* as save_pretrained cuts */
+static const uint64_t SHARD_BYTES = SHARD_GIGABYTES * (uint64_t)1000000000;
 
 struct growing {
     struct checkpoint parent, grown;
@@ -17,7 +23,13 @@ struct growing {
     enum moments_policy moments;
     uint64_t seed;
     double preservation;
-    bool has_parent, has_list, has_plan, has_grown;
+    struct partners partners;                 /* that operators name (fuse) */
+    struct checkpoint_source source;
+    struct provenance provenance;
+    struct learning learning;                 /* the data of operators that learn */
+    bool carries;                             /* there are moments, and they are to be grown */
+    bool learns;                              /* an operator does; then it is grown in memory */
+    bool has_source, has_parent, has_list, has_plan, has_grown;
 };
 
 static void growing_fini(struct growing *growing)
@@ -28,8 +40,12 @@ static void growing_fini(struct growing *growing)
         growth_plan_fini(&growing->plan);
     if (growing->has_list)
         growth_list_fini(&growing->list);
+    partners_fini(&growing->partners);
     if (growing->has_parent)
         checkpoint_fini(&growing->parent);
+    if (growing->has_source)
+        checkpoint_source_close(&growing->source);
+    learning_close(&growing->learning);
 }
 
 static int read_list(struct growing *growing, const char *text, struct error *error)
@@ -48,32 +64,104 @@ static int read_list(struct growing *growing, const char *text, struct error *er
     return error_wrap(error, "--operators");
 }
 
-static int grow(struct growing *growing, const struct options *options, struct error *error)
+/* Further checkpoints are paths here, as --checkpoint is. */
+static int read_partners(struct growing *growing, struct error *error)
 {
-    struct checkpoint_load load = { .moments = growing->moments != MOMENTS_RESET };
+    struct growth_list *list = &growing->list;
+    int code = partners_init(&growing->partners, list->count, error);
 
-    if (checkpoint_load(&growing->parent, options->values[OPTION_CHECKPOINT], &load, error))
+    for (int i = 0; i < list->count && !code; i++) {
+        struct growth_step *step = &list->steps[i];
+        const char *directory = growth_step_reference(step);
+        if (!directory)
+            continue;
+        code = partners_add(&growing->partners, directory, growing->moments != MOMENTS_RESET, error);
+        if (!code)
+            code = growth_step_join(step, &growing->partners.of[growing->partners.count - 1], error);
+        if (code)
+            return error_wrap(error, "--operators, operator %d (%s)", i, step->op->name);
+    }
+    return code;
+}
+
+/* Shape and files, without weights. */
+static int open_source(struct growing *growing, const char *directory, struct error *error)
+{
+    char path[FILE_PATH_BYTES];
+
+    if (checkpoint_source_open(&growing->source, directory, error))
         return (int)error->code;
-    growing->has_parent = true;
-    if (growth_plan_init(&growing->plan, &growing->parent.table.shape, &growing->list, error))
+    growing->has_source = true;
+    if (provenance_read(&growing->provenance, directory, error)
+        || file_join(path, directory, CHECKPOINT_OPTIMIZER_FILE, error))
+        return (int)error->code;
+    growing->carries = growing->moments != MOMENTS_RESET && file_exists(path);
+    if (read_partners(growing, error)
+        || growth_plan_init(&growing->plan, &growing->source.table.shape, &growing->list, error))
         return (int)error->code;
     growing->has_plan = true;
-    if (growth_apply(&growing->plan, &growing->list, &growing->parent, growing->moments, growing->seed, &growing->grown,
-                     error))
-        return (int)error->code;
-    growing->has_grown = true;
-    if (options->values[OPTION_CHECK])
-        return growth_preservation(&growing->parent, &growing->grown, kernels_cpu(), growing->seed,
-                                   &growing->preservation, error);
+    if (growing->plan.ramp_steps > 0)
+        return error_set_at(error, ERROR_INVALID, "/operators", "--operators: masks rise over the first %llu steps of "
+                            "training; before their end the model has no standard file, and nothing is trained here: use lag "
+                            "run, or operators without ramp_steps (identity, zero_pad)",
+                            (unsigned long long)growing->plan.ramp_steps);
     return 0;
 }
 
-static int save(const struct growing *growing, const char *directory, struct error *error)
+static int open_learning(struct growing *growing, const char *data, struct error *error)
 {
-    const struct provenance *provenance = &growing->grown.provenance;
+    int stage = growth_plan_learns(&growing->plan);
+
+    growing->learns = stage >= 0;
+    if (growing->learns && !data)
+        return error_set(error, ERROR_INVALID, "--operators, operator %d (%s) learns from data: give --data FILE, tokens or a "
+                         ".json file with a study's data object", stage, growing->list.steps[stage].op->name);
+    if (!growing->learns && data)
+        return error_set(error, ERROR_INVALID, "--data is for operators that learn (ligo), and none of these does; leave it "
+                         "(and LAG_DATA) out");
+    if (!data)
+        return 0;
+    return learning_open(&growing->learning, data, &growing->source.table.shape, growing->seed, error);
+}
+
+/* In memory: for operators that learn, for moments, which grow with the weights, and to compare what parent and grown model
+ * compute. */
+static int grow_in_memory(struct growing *growing, const char *directory, struct error *error)
+{
+    struct checkpoint_load load = { .moments = growing->carries };
+    struct growth_learner learner = ligo_fit_learner(&growing->learning.fit);
+    struct growth_options with = { growing->moments, growing->seed, growing->learns ? &learner : NULL };
+
+    if (checkpoint_load(&growing->parent, directory, &load, error))
+        return (int)error->code;
+    growing->has_parent = true;
+    if (growth_apply_with(&growing->plan, &growing->list, &growing->parent, &with, &growing->grown, error))
+        return (int)error->code;
+    growing->has_grown = true;
+    return 0;
+}
+
+static int write_model(struct growing *growing, const char *directory, struct checkpoint_save *options,
+                       struct error *error)
+{
+    struct growth_stream *stream;
+
+    if (growing->has_grown) {
+        options->moments = growing->grown.moments;
+        return checkpoint_save(&growing->grown, directory, options, error);
+    }
+    if (growth_stream_new(&stream, &growing->plan, &growing->list, &growing->source, growing->seed, error) == 0)
+        growth_stream_save(stream, directory, options, error);
+    growth_stream_free(stream);
+    return (int)error->code;
+}
+
+static int save(struct growing *growing, const char *directory, struct error *error)
+{
+    const struct provenance *provenance = &growing->provenance;
     struct plain_card facts = { .shape = &growing->plan.to, .operators = &growing->list, .loss = (double)NAN,
                                 .tokens_seen = provenance->tokens_seen };
-    struct checkpoint_save options = { .moments = growing->grown.moments };
+    struct checkpoint_save options = { .shard_bytes = SHARD_BYTES };
     struct buffer report, card;
 
     buffer_init(&report);
@@ -91,10 +179,26 @@ static int save(const struct growing *growing, const char *directory, struct err
     if (report.failed || card.failed)
         error_set(error, ERROR_NO_MEMORY, "writing the grown checkpoint: out of memory");
     else
-        checkpoint_save(&growing->grown, directory, &options, error);
+        write_model(growing, directory, &options, error);
     buffer_fini(&report);
     buffer_fini(&card);
     return (int)error->code;
+}
+
+static int grow(struct growing *growing, const struct options *options, struct error *error)
+{
+    const char *directory = options->values[OPTION_CHECKPOINT];
+
+    if (open_source(growing, directory, error) || open_learning(growing, options->values[OPTION_DATA], error)
+        || ((growing->carries || growing->learns) && grow_in_memory(growing, directory, error))
+        || save(growing, options->values[OPTION_OUT], error))
+        return (int)error->code;
+    if (!options->values[OPTION_CHECK])
+        return 0;
+    if (!growing->has_grown && grow_in_memory(growing, directory, error))
+        return (int)error->code;
+    return growth_preservation(&growing->parent, &growing->grown, kernels_cpu(), growing->seed,
+                               &growing->preservation, error);
 }
 
 static void tell(const struct growing *growing, const struct options *options, struct error *error)
@@ -136,14 +240,11 @@ int command_grow(const struct options *options, struct error *error)
         || option_required(options, OPTION_OUT, error)
         || option_count(options, OPTION_SEED, 0, (uint64_t)1 << 53, 1, &growing.seed, error))
         return 0;
-    if (options->values[OPTION_DATA])
-        error_set(error, ERROR_NOT_YET, "--data is for operators that learn, which arrive in a later release; leave it (and "
-                  "LAG_DATA) out");
     if (moments_policy_parse(options->values[OPTION_MOMENTS], &growing.moments))
         error_set(error, ERROR_INVALID, "--moments must be reset, carry or old_only, not \"%.40s\"",
                   options->values[OPTION_MOMENTS]);
     if (!error->code && read_list(&growing, options->values[OPTION_OPERATORS], error) == 0
-        && grow(&growing, options, error) == 0 && save(&growing, options->values[OPTION_OUT], error) == 0)
+        && grow(&growing, options, error) == 0)
         tell(&growing, options, error);
     growing_fini(&growing);
     return 0;

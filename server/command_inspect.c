@@ -57,6 +57,8 @@ static void header_json(struct buffer *out, const struct checkpoint_header *head
     buffer_format(out, "{\"family\":\"%s\",\"layers\":%d,", family_name(shape->family), shape->layers);
     if (shape->decoder_layers > 0)
         buffer_format(out, "\"decoder_layers\":%d,", shape->decoder_layers);
+    if (shape->experts > 0)
+        buffer_format(out, "\"experts\":%d,\"top_k\":%d,", shape->experts, shape->top_k);
     buffer_format(out, "\"width\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_size\":%d,\"ff\":%d,\"context\":%d,"
                   "\"vocabulary\":%d,\"tied\":%s,\"activation\":\"%s\",\"dtype\":\"%s\",\"parameters\":%llu,"
                   "\"bytes\":%llu,\"flops_per_token\":%.17g,\"moments\":%s,\"tensors\":[",
@@ -79,15 +81,18 @@ static void header_json(struct buffer *out, const struct checkpoint_header *head
 static void header_text(struct buffer *out, const struct checkpoint_header *header, const struct tensor_table *table)
 {
     const struct shape *shape = &header->shape;
-    char layers[64];
+    char layers[64], experts[64] = "";
 
     if (shape->decoder_layers > 0)
         snprintf(layers, sizeof layers, "%d encoder and %d decoder", shape->layers, shape->decoder_layers);
     else
         snprintf(layers, sizeof layers, "%d", shape->layers);
-    buffer_format(out, "%s: %s layers, width %d, %d heads of %d, ff %d, context %d, vocabulary %d, %s head, %s\n",
-                  family_name(shape->family), layers, shape->width, shape->heads, shape->head_size, shape->ff,
-                  shape->context, shape->vocabulary, shape->tied ? "tied" : "untied", activation_name(shape->activation));
+    if (shape->experts > 0)
+        snprintf(experts, sizeof experts, "%d experts, %d a token, ", shape->experts, shape->top_k);
+    buffer_format(out, "%s: %s layers, width %d, %d heads of %d, %sff %d, context %d, vocabulary %d, %s head, %s\n",
+                  family_name(shape->family), layers, shape->width, shape->heads, shape->head_size, experts,
+                  shape->ff, shape->context, shape->vocabulary, shape->tied ? "tied" : "untied",
+                  activation_name(shape->activation));
     buffer_format(out, "%llu parameters, %s, %llu bytes, optimizer state %s\n", (unsigned long long)table->parameters,
                   dtype_name(header->dtype), (unsigned long long)header->bytes, header->has_moments ? "there" : "none");
     buffer_format(out, "%.4g FLOPs to train one token at context %d\n\n", shape_flops_per_token(shape, shape->context),

@@ -51,7 +51,7 @@ enum command {
     X(OPTION_SHAPE, "shape", 't', "FILE", NULL, ON(TRAIN), "a config.json: train that model from scratch")            \
     X(OPTION_DATA, "data", 't', "FILE", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW),                                        \
       "tokens to judge the model on, or a .json file with a study's data object | train: tokens, or a .json file "    \
-      "with a study's data object | grow: for operators that learn (later release)")                                  \
+      "with a study's data object | grow: what operators that learn (ligo) are fitted on; tokens, or such a .json file") \
     X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN),                                                            \
       "validation tokens; without it the last tenth of the data is held out")                                         \
     X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN), "a JSON file with a study's training object")        \

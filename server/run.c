@@ -31,8 +31,10 @@ struct run *run_new(struct service *service, struct study_row *row, struct error
 /* Back to what run_new made of the row. */
 static void close_study(struct run *run)
 {
-    for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
+    for (int i = 0; run->seats && i < run->spec.candidate_count; i++) {
         seat_release(&run->seats[i]);
+        growth_ramps_fini(&run->seats[i].ramps);
+    }
     memory_free(run->seats);
     run->seats = NULL;
     for (int i = 0; i < run->warning_count; i++)

@@ -19,10 +19,12 @@
 #ifndef SERVER_RUN_H
 #define SERVER_RUN_H
 
+#include "growth/ramps.h"
 #include "server/journal.h"
 #include "server/service.h"
 #include "server/sources.h"
 #include "study/rank.h"
+#include "trainer/ligo_fit.h"
 #include "trainer/slice.h"
 
 enum run_phase { RUN_LOADING, RUN_GROWING, RUN_ACTIVE, RUN_FINISHING, RUN_ENDED };
@@ -57,10 +59,11 @@ struct seat {
     struct shape shape;
     size_t trial_bytes;
     double rate_scale;              /* of hidden learning rates */
+    struct growth_ramps ramps;      /* of what is grown in behind masks */
     bool damaged;                   /* the file on disk is of no use: grow and train anew */
     /* grow's answers, the worker's until `known` */
     bool known;
-    char hash[65];
+    char hash[65];                  /* of the grown model: its bytes, and its ramps where there are any */
     uint64_t parameters;
     double flops_per_token, preservation;
 };
@@ -102,6 +105,7 @@ struct run {
     char *recipe;
     struct service_waiter *waiters;         /* cancel or drain callbacks */
     bool ending;
+    atomic_bool stop;                       /* set once the run stops: a fit under way looks at it */
 };
 
 /* run.c: life; run_trouble.c: trouble and stopping */

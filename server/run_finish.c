@@ -47,6 +47,7 @@ static int open_trial(struct run *run, const struct checkpoint *grown, int candi
     return (int)error->code;
 }
 
+/* Of a candidate that was grown in behind masks there is no such file: without them it is another model. */
 static int save_grown(const struct checkpoint *grown, const char *directory, struct error *error)
 {
     char path[FILE_PATH_BYTES], hash[HASH_HEX_BYTES];
@@ -64,7 +65,8 @@ static int save_trained(struct run *run, struct checkpoint *grown, const struct 
     struct study_view view;
     struct candidate_files files = { .view = &view, .candidate = candidate, .step = trial->step,
                                      .tokens_seen = run->sources.parent.provenance.tokens_seen + tokens,
-                                     .data_cursor = trial->first_data_step + trial->step };
+                                     .data_cursor = trial->first_data_step + trial->step,
+                                     .ramp_steps = run->seats[candidate].ramps.longest };
     struct checkpoint_save options = { 0 };
     struct buffer report, card;
 
@@ -88,12 +90,14 @@ static int save_trained(struct run *run, struct checkpoint *grown, const struct 
 
 static int save_candidate(struct run *run, int candidate, const char *directory, struct error *error)
 {
+    bool masked = run->seats[candidate].ramps.longest > 0;
     struct checkpoint grown;
     struct trial trial;
 
     if (file_make_directory(directory, error) || run_grow_candidate(run, candidate, &grown, error))
         return (int)error->code;
-    if (save_grown(&grown, directory, error) == 0 && open_trial(run, &grown, candidate, &trial, error) == 0) {
+    if ((masked || save_grown(&grown, directory, error) == 0)
+        && open_trial(run, &grown, candidate, &trial, error) == 0) {
         save_trained(run, &grown, &trial, candidate, directory, error);
         trial_fini(&trial);
     }

@@ -12,11 +12,16 @@
 int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *grown, struct error *error)
 {
     const struct spec_candidate *wanted = &run->spec.candidates[candidate];
+    struct ligo_fit fit = { .kernels = run->service->kernels, .training = run->spec.training,
+                            .sampler = run->spec.data.sampler, .seed_index = 0, .train = &run->sources.train,
+                            .stop = &run->stop };
+    struct growth_learner learner = ligo_fit_learner(&fit);
+    struct growth_options options = { wanted->moments, run->spec.training.seed, &learner };
     struct growth_plan plan;
 
     if (growth_plan_init(&plan, &run->sources.parent.table.shape, &wanted->operators, error))
         return (int)error->code;
-    growth_apply(&plan, &wanted->operators, &run->sources.parent, wanted->moments, run->spec.training.seed, grown, error);
+    growth_apply_with(&plan, &wanted->operators, &run->sources.parent, &options, grown, error);
     growth_plan_fini(&plan);
     return (int)error->code;
 }
@@ -25,7 +30,8 @@ struct trial_options run_trial_options(const struct run *run, int candidate)
 {
     return (struct trial_options){ .kernels = run->service->kernels, .training = run->spec.training,
                                    .hidden_rate_scale = run->seats[candidate].rate_scale,
-                                   .sampler = run->spec.data.sampler, .seed_index = 0 };
+                                   .sampler = run->spec.data.sampler, .seed_index = 0,
+                                   .ramps = &run->seats[candidate].ramps };
 }
 
 /* ---- plans: what a candidate will be, before it is grown */
@@ -47,13 +53,18 @@ static int add_warning(struct run *run, const char *text, struct error *error)
 static int take_plan(struct run *run, struct seat *seat, const struct growth_plan *plan, struct error *error)
 {
     const struct training *training = &run->spec.training;
-    uint64_t scratch = scratch_bytes(run->service->kernels, &plan->to, training);
+    struct candidate_need need;
 
+    if (candidate_measure(plan, training, run->service->kernels, &need, error))
+        return (int)error->code;
     seat->shape = plan->to;
-    seat->trial_bytes = trial_bytes(&plan->to, training);
+    seat->trial_bytes = need.bytes;
+    run->study.candidates[seat->candidate].growth_flops = need.growth_flops;
     seat->rate_scale = training->width_rate_scaled ? 1 / plan->width_factor : 1;
-    if (scratch > run->scratch_bytes)
-        run->scratch_bytes = scratch;
+    if (need.scratch_bytes > run->scratch_bytes)
+        run->scratch_bytes = need.scratch_bytes;
+    if (growth_ramps_init(&seat->ramps, plan, error))
+        return (int)error->code;
     for (int i = 0; i < plan->warning_count; i++) {
         char text[sizeof plan->warnings[0] + SPEC_NAME_MAX + 8];
         snprintf(text, sizeof text, "\"%s\": %s", run->spec.candidates[seat->candidate].name, plan->warnings[i]);
@@ -86,21 +97,40 @@ int run_plan_seats(struct run *run, struct error *error)
 
 /* ---- growing */
 
+/* Equal bytes behind other masks are another model. */
+static void hash_grown(struct seat *seat, const struct checkpoint *grown)
+{
+    struct hash_state state;
+    uint8_t digest[HASH_BYTES];
+
+    memcpy(seat->hash, grown->hash, sizeof seat->hash);
+    if (seat->ramps.longest == 0)
+        return;
+    hash_begin(&state);
+    hash_update(&state, grown->hash, strlen(grown->hash));
+    growth_ramps_hash(&seat->ramps, &state);
+    hash_end(&state, digest);
+    hash_hex(digest, seat->hash);
+}
+
 static int grow_trial(struct seat *seat, struct error *error)
 {
     struct run *run = seat->run;
     struct trial_options options = run_trial_options(run, seat->candidate);
+    struct growth_probe probe = { .ramps = &seat->ramps, .kernels = run->service->kernels,
+                                  .seed = run->spec.training.seed };
     const struct shape *shape;
     struct checkpoint grown;
 
     if (run_grow_candidate(run, seat->candidate, &grown, error))
         return (int)error->code;
     shape = &grown.table.shape;
-    memcpy(seat->hash, grown.hash, sizeof seat->hash);
+    hash_grown(seat, &grown);
     seat->parameters = grown.table.parameters;
     seat->flops_per_token = objective_flops_per_token(&run->spec.training.objective, shape, run->spec.training.context);
-    if (growth_preservation(&run->sources.parent, &grown, run->service->kernels, run->spec.training.seed,
-                            &seat->preservation, error) == 0)
+    probe.parent = &run->sources.parent;
+    probe.grown = &grown;
+    if (growth_preservation_masked(&probe, &seat->preservation, error) == 0)
         trial_init(&seat->trial, &grown, &options, error);
     checkpoint_fini(&grown);
     return (int)error->code;
@@ -109,8 +139,13 @@ static int grow_trial(struct seat *seat, struct error *error)
 static void grow_run(struct pool_job *job)
 {
     struct seat *seat = job->owner;
+    struct slot *slot = &seat->run->service->slots[seat->slot];
 
     error_clear(&seat->error);
+    if (seat->run->study.candidates[seat->candidate].growth_flops > 0) {
+        scratch_free(slot->scratch);          /* a fit makes its own in its place */
+        slot->scratch = NULL;
+    }
     grow_trial(seat, &seat->error);
     FAULT_POINT(grow_done);
 }

@@ -61,6 +61,7 @@ void run_stop(struct run *run, enum run_intent intent)
 {
     run->intent = intent;
     run->retry_ns = 0;
+    atomic_store(&run->stop, true);
     for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
         if (run->seats[i].state == SEAT_LENT) {
             atomic_store(&run->seats[i].slice.stop, true);

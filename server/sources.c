@@ -135,6 +135,29 @@ static int open_data(struct sources *sources, const struct store *store, const c
     return 0;
 }
 
+/* What is read when it fails is closed by the caller. */
+static int open_partners(struct sources *sources, const struct store *store, const char *data_root,
+                         const struct request *request, struct error *error)
+{
+    char pointer[ERROR_POINTER_BYTES], path[FILE_PATH_BYTES];
+    const char *reference;
+    int count = 0;
+
+    while (request_partner(request, count, pointer))
+        count++;
+    if (partners_init(&sources->partners, count, error))
+        return (int)error->code;
+    while ((reference = request_partner(request, sources->partners.count, pointer)) != NULL) {
+        if (source_locate(store, data_root, reference, "checkpoint", pointer, path, error))
+            return (int)error->code;
+        if (partners_add(&sources->partners, path, true, error))
+            return blame(error, pointer);
+    }
+    sources->facts.partners = sources->partners.of;
+    sources->facts.partner_count = sources->partners.count;
+    return 0;
+}
+
 int sources_open(struct sources *sources, const struct store *store, const char *data_root,
                  const struct request *request, struct error *error)
 {
@@ -148,7 +171,9 @@ int sources_open(struct sources *sources, const struct store *store, const char 
         return blame(error, "/checkpoint");
     sources->facts.parent = sources->parent.table.shape;
     sources->facts.dropout = sources->parent.dropout;
-    if (open_data(sources, store, data_root, request, error)) {
+    if (open_partners(sources, store, data_root, request, error)
+        || open_data(sources, store, data_root, request, error)) {
+        partners_fini(&sources->partners);
         checkpoint_fini(&sources->parent);
         return (int)error->code;
     }
@@ -160,6 +185,7 @@ void sources_close(struct sources *sources)
 {
     if (!sources->open)
         return;
+    partners_fini(&sources->partners);
     checkpoint_fini(&sources->parent);
     corpus_close(&sources->train);
     corpus_close(&sources->valid);

@@ -6,6 +6,7 @@
 
 #include "api/request.h"
 #include "model/checkpoint.h"
+#include "server/partners.h"
 #include "server/store.h"
 #include "trainer/corpus.h"
 
@@ -13,6 +14,7 @@ struct sources {
     struct checkpoint parent;         /* weights and moments */
     struct corpus train, valid;
     bool valid_held_out;
+    struct partners partners;         /* that operators name (fuse) */
     struct request_facts facts;
     char data_hash[65];               /* of the token files' bytes */
     bool open;

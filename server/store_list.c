@@ -126,10 +126,11 @@ int store_item_user(struct store *store, const char *id, char study[STORE_ID_BYT
 {
     struct sql_query query;
 
+    /* a further checkpoint of an operator (fuse) stands in the echoed request alone */
     study[0] = '\0';
     if (sql_query(&query, store->reader, error,
-                  "SELECT id FROM study WHERE (checkpoint=? OR train=? OR valid=?) AND state<>'succeeded' LIMIT 1",
-                  "ttt", id, id, id) == 0 && sql_next(&query, error) == 0 && query.row)
+                  "SELECT id FROM study WHERE (checkpoint=? OR train=? OR valid=? OR instr(request, '\"with\":\"'||?||'\"')>0)"
+                  " AND state<>'succeeded' LIMIT 1", "tttt", id, id, id, id) == 0 && sql_next(&query, error) == 0 && query.row)
         snprintf(study, STORE_ID_BYTES, "%s", sql_text(&query, 0));
     sql_finish(&query);
     return (int)error->code;

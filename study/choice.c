@@ -117,7 +117,8 @@ void outcome_count_costs(struct assembly *assembly)
         double spent = outcome_flops_spent(study, i);
         outcome->search_flops += spent;
         outcome->exhaustive_flops += candidate_is_dead(candidate)
-                                         ? spent : horizon * candidate->flops_per_token * study->tokens_per_step;
+                                         ? spent : candidate->growth_flops +
+                                                   horizon * candidate->flops_per_token * study->tokens_per_step;
     }
     outcome->cost_fraction =
         outcome->exhaustive_flops > 0 ? outcome->search_flops / outcome->exhaustive_flops : NAN;

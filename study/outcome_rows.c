@@ -11,15 +11,15 @@ static const int standing[CANDIDATE_STATE_COUNT] = {
     [CANDIDATE_RUNNING] = 4,   [CANDIDATE_INTERRUPTED] = 4,  [CANDIDATE_PENDING] = 4,  [CANDIDATE_CANCELLED] = 5,
 };
 
-/* Logical training FLOPs: those of the last point, and for a candidate that diverged after it those of the steps
- * between. A copy spent nothing. */
+/* Logical FLOPs: of growing, where it learns from data; of training those of the last point, and for a candidate that
+ * diverged after it those of the steps between. A copy spent nothing. */
 double outcome_flops_spent(const struct study *study, int candidate)
 {
     const struct candidate *it = &study->candidates[candidate];
     const struct point *last = curve_last(&it->curve);
     if (it->same_as >= 0)
         return 0;
-    double flops = last ? last->flops : 0;
+    double flops = (it->grown ? it->growth_flops : 0) + (last ? last->flops : 0);
     uint64_t step = last ? last->step : 0;
     if (it->state == CANDIDATE_DIVERGED && it->diverged_step > step)
         flops += (double)(it->diverged_step - step) * it->flops_per_token * study->tokens_per_step;

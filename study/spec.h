@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "growth/operator.h"
+#include "growth/target.h"
 #include "trainer/training.h"
 
 /* The limits of the contract, in one table: X(name, value, what). */
@@ -48,15 +49,14 @@ struct spec_data {
     enum sampler sampler;
 };
 
-struct spec_target { int layers, width, heads, ff, context; };   /* 0: not asked for */
-
 struct study_spec {
     char name[129];
     char checkpoint[FILE_PATH_BYTES];      /* as given: id or path */
     struct spec_data data;
     struct spec_candidate *candidates;     /* owned */
     int candidate_count;
-    struct spec_target target;
+    struct growth_target target;
+    int max_candidates;                    /* how many a target without candidates was expanded into; 0: not asked */
     struct training training;
     struct spec_selection selection;
     enum keep_kind keep;

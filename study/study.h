@@ -52,6 +52,7 @@ struct candidate {
     double flops_per_token;        /* training */
     double preservation;           /* max |logit difference| / scale; NaN if not measured */
     double loss_before;            /* the parent's validation loss */
+    double growth_flops;           /* of operators that learn from data; follows from the plan, set by the driver */
     /* progress */
     uint64_t step;                 /* steps trained (logical) */
     struct curve curve;

@@ -12,8 +12,9 @@
 
 enum { BLOCKS_MAX = 64, NAME_BYTES = 64 };
 
-static const struct block *const groups[] = { blocks_tables, blocks_answers };
-static bool seen[2][BLOCKS_MAX];
+static const struct block *const groups[] = { blocks_tables, blocks_answers, blocks_growth };
+enum { GROUPS = sizeof groups / sizeof groups[0] };
+static bool seen[GROUPS][BLOCKS_MAX];
 
 void stop(const char *format, ...)
 {
@@ -41,7 +42,7 @@ void write_cell(struct buffer *out, const char *text)
 
 static const struct block *find_block(const char *name)
 {
-    for (int g = 0; g < 2; g++)
+    for (int g = 0; g < GROUPS; g++)
         for (int i = 0; groups[g][i].name; i++)
             if (strcmp(groups[g][i].name, name) == 0) {
                 seen[g][i] = true;
@@ -115,7 +116,7 @@ int main(int count, char **arguments)
 
     for (int i = only_check ? 2 : 1; i < count; i++)
         differs |= treat(arguments[i], only_check);
-    for (int g = 0; g < 2; g++)
+    for (int g = 0; g < GROUPS; g++)
         for (int i = 0; groups[g][i].name; i++)
             if (!seen[g][i])
                 stop("the block \"%s\" stands in none of the files", groups[g][i].name);

@@ -190,7 +190,7 @@ static const struct meaning result_meanings[] = {
     { "ranking[].stability_ratio", "null in this release" },
     { "ranking[].parameters", "of the grown model" },
     { "ranking[].flops_per_token", "to train on one token" },
-    { "ranking[].flops_spent", "training operations spent on it, work redone after a crash not counted" },
+    { "ranking[].flops_spent", "operations spent on training it, and on fitting operators that learn from data; work redone after a crash not counted" },
     { "ranking[].seconds", "worker time spent on it" },
     { "ranking[].same_as", "the earlier candidate that grew into the same weights and was trained for both" },
     { "ranking[].diverged_step", "where its loss or gradient stopped being a number, or its curve ran away" },
@@ -226,7 +226,8 @@ static const struct meaning validate_meanings[] = {
     { "candidates[].candidate", "its name" },
     { "candidates[].shape", "shape of the grown model" },
     { "candidates[].maps", "`layers`: the old layer of each new one, null for a fresh one; `identity`: new layers that do "
-                           "nothing at first; `width`, `heads`, `kv_heads`, `ff` where they grow" },
+                           "nothing at first; `width`, `heads`, `kv_heads`, `ff` where they grow; `masked`, `ramp_steps` where "
+                           "something is grown in behind masks" },
     { "candidates[].promise", "`exact`: the function is kept; `none`" },
     { "candidates[].parameters", "of the grown model" },
     { "candidates[].flops_per_token", "to train on one token" },
@@ -368,7 +369,7 @@ static const struct meaning recipe_meanings[] = {
     { "tokens_seen", "tokens of the whole lineage, the parent's included" },
     { "data_cursor", "the sampler's next step" },
     { "data", "the study's `data`" },
-    { "width_factor", "n of an n-fold width clone, else 1" },
+    { "width_factor", "copies of each unit of the stream, on average: n of an n-fold width clone, else 1" },
     { "learning_rate_scale", "what the rate of the matrices inside the blocks is multiplied by" },
     { "state", "the file with raw weights and moments" },
     { "pytorch", "the same in words of PyTorch" },

@@ -305,6 +305,21 @@ static void write_parameters(struct buffer *out, const struct parameter *paramet
     }
 }
 
+void write_families(struct buffer *out, unsigned families)
+{
+    const char *comma = "";
+
+    if (families == (1u << FAMILY_COUNT) - 1) {
+        buffer_text(out, "all");
+        return;
+    }
+    for (int family = 0; family < FAMILY_COUNT; family++)
+        if (families >> family & 1) {
+            buffer_format(out, "%s`%s`", comma, family_name((enum family)family));
+            comma = ", ";
+        }
+}
+
 static bool is_of_every_row(const struct parameter *parameter)
 {
     return strcmp(parameter->name, "noise") == 0 || strcmp(parameter->name, "seed") == 0;
@@ -316,12 +331,15 @@ static void write_operators(struct buffer *out)
     int count;
     const struct growth_operator *const *rows = growth_operators(&count);
 
-    buffer_text(out, "| operator | what it does | keeps the function | parameters | source |\n|---|---|---|---|---|\n");
+    buffer_text(out, "| operator | what it does | keeps the function | families | parameters | source |\n"
+                     "|---|---|---|---|---|---|\n");
     for (int i = 0; i < count; i++) {
         const char *comma = "";
         buffer_format(out, "| `%s` | ", rows[i]->name);
         write_cell(out, rows[i]->summary);
         buffer_format(out, " | %s | ", rows[i]->promise == PROMISE_EXACT ? "yes" : "no");
+        write_families(out, rows[i]->families);
+        buffer_text(out, " | ");
         for (int j = 0; j < rows[i]->parameter_count; j++)
             if (!is_of_every_row(&rows[i]->parameters[j])) {
                 buffer_format(out, "%s`%s`", comma, rows[i]->parameters[j].name);

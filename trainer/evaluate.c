@@ -33,7 +33,8 @@ int evaluate_group(struct scratch *scratch, const void *weights, const struct co
             return status;
         }
     }
-    const struct batch batch = objective_batch(&scratch->parts, rows, windows->context);
+    struct batch batch = objective_batch(&scratch->parts, rows, windows->context);
+    batch.masking = group->masking;
     network_loss(scratch->network, weights, &batch, scratch->row_losses, scratch->row_counts);
     for (int row = 0; row < rows; row++) {
         losses[group->first + row] = (float)(scratch->row_losses[row] / scratch->row_counts[row]);
@@ -54,6 +55,7 @@ static int evaluation_advance(const struct trial *trial, struct scratch *scratch
         .count = raw ? evaluation->raw_count : evaluation->windows.count,
         .first = *cursor,
         .masks = rng_stream(trial->options.training.seed, trial->options.seed_index, RNG_VALIDATION),
+        .masking = growth_masks_at(&scratch->masks, trial->options.ramps, trial->step),
     };
     float *losses = raw ? evaluation->raw_losses : evaluation->losses;
     int status = evaluate_group(scratch, weights, valid, &group, losses, done, error);

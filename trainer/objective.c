@@ -207,7 +207,8 @@ static void causal_fill(struct objective_window *window)
 
 const struct objective objective_causal = {
     .name = OBJECTIVE_CAUSAL,
-    .families = 1u << FAMILY_GPT2 | 1u << FAMILY_LLAMA | 1u << FAMILY_MISTRAL | 1u << FAMILY_QWEN2,
+    .families = 1u << FAMILY_GPT2 | 1u << FAMILY_LLAMA | 1u << FAMILY_MISTRAL | 1u << FAMILY_QWEN2 |
+                1u << FAMILY_MIXTRAL,
     .sizes = causal_sizes,
     .fill = causal_fill,
 };

@@ -140,7 +140,8 @@ static void ul2_fill(struct objective_window *window)
 
 const struct objective objective_ul2 = {
     .name = OBJECTIVE_UL2,
-    .families = 1u << FAMILY_GPT2 | 1u << FAMILY_LLAMA | 1u << FAMILY_MISTRAL | 1u << FAMILY_QWEN2 | 1u << FAMILY_T5,
+    .families = 1u << FAMILY_GPT2 | 1u << FAMILY_LLAMA | 1u << FAMILY_MISTRAL | 1u << FAMILY_QWEN2 |
+                1u << FAMILY_MIXTRAL | 1u << FAMILY_T5,
     .check = ul2_check,
     .sizes = ul2_sizes,
     .fill = ul2_fill,

@@ -48,7 +48,7 @@ size_t slab_floats(const struct shape *shape)
             return 0;
         }
         elements = (elements + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
-        if (__builtin_mul_overflow(elements, (uint64_t)layout_row_layers(row, shape), &total) ||
+        if (__builtin_mul_overflow(elements, (uint64_t)layout_row_tensors(row, shape), &total) ||
             __builtin_add_overflow(sum, total, &sum)) {
             return 0;
         }
@@ -61,10 +61,12 @@ size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, c
     const struct scratch_sizes wanted = training_sizes(training);
     const struct network_sizes sizes = network_sizes_of(&wanted, shape);
     const size_t network = network_sizes_bytes(kernels, shape, &sizes);
+    const size_t masks = growth_masks_bytes(kernels, shape);
     const size_t parts = objective_parts_bytes(&training->objective, shape, sizes.rows, training->context);
     size_t bytes = slab_floats(shape);
     if (network == 0 || bytes == 0 || parts == 0 || memory_multiply(bytes, kernels->element, &bytes) != 0 ||
         __builtin_add_overflow(bytes, network, &bytes) || __builtin_add_overflow(bytes, parts, &bytes) ||
+        __builtin_add_overflow(bytes, masks, &bytes) ||
         __builtin_add_overflow(bytes, buffer_bytes(sizes.rows, training->context), &bytes)) {
         return 0;
     }
@@ -106,6 +108,9 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
     const struct network_sizes network = network_sizes_of(sizes, shape);
     status = network_new_sized(&made->network, kernels, &made->table, &network, error);
     if (status == 0) {
+        status = growth_masks_init(&made->masks, shape, kernels, error);
+    }
+    if (status == 0) {
         status = objective_parts_make(&made->parts, sizes->objective, shape, made->rows, made->context, error);
     }
     if (status == 0 && !scratch_buffers(made, sizes->gradients)) {
@@ -135,6 +140,7 @@ void scratch_free(struct scratch *scratch)
     if (scratch->gradients != NULL) {
         scratch->kernels->release(scratch->gradients);
     }
+    growth_masks_fini(&scratch->masks);
     objective_parts_free(&scratch->parts);
     memory_free(scratch->tokens);
     memory_free(scratch->row_losses);

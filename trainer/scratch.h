@@ -14,6 +14,7 @@ struct scratch {
     int rows, context;               /* a micro-batch: (rows, context) */
     bool recompute;                  /* what the network was made with, as is compute */
     enum product_type compute;
+    struct growth_masks masks;       /* of the trial's present step */
     struct objective_parts parts;    /* what windows become */
     int32_t *tokens;                 /* context + 1: one raw window */
     double *row_losses;              /* rows */
@@ -36,10 +37,31 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
 /* Floats of a slab of this shape, as tensor_table_init lays it out; 0 on overflow. */
 size_t slab_floats(const struct shape *shape);
 
+/* Which batch of a study's training data: the one of data step `data_step`; and the model's masks then. */
+struct batch_place {
+    const struct training *training;
+    enum sampler sampler;
+    uint64_t seed_index, data_step;
+    const struct masking *masking;   /* NULL: none */
+};
+
+/* What a batch's gradient came to. How many tokens are predicted is known only when all masks are drawn: the slab holds
+ * the gradient of the sum of losses over the number of targets there are, and `scale` turns it into that of the mean over
+ * predicted tokens; 1 where every token is predicted. */
+struct gradient_sum { double loss, scale; };
+
+/* scratch->gradients (=) at `weights`, micro-batch by micro-batch, in order. ERROR_CANCELLED when *stop (NULL: none) was
+ * seen between them, ERROR_IO. The scratch was made for this training. */
+int gradient_of_batch(const struct batch_place *place, const void *weights, struct scratch *scratch,
+                      const struct corpus *train, const atomic_bool *stop, struct gradient_sum *result,
+                      struct error *error);
+/* PyTorch's clip_grad_norm_: max_norm / (norm + 1e-6), and never above 1; clip 0: off. */
+double clip_scale(double clip, double norm);
+
 /* The mean loss of the windows at positions first, first + 1, … of a set of `count` spread over all windows (the
  * i-th is window floor(i W / count)): one group of at most scratch->rows. *done: how many. `masks`: (seed, seed index,
- * RNG_VALIDATION). */
-struct window_group { const struct windows *windows; int count, first; struct rng masks; };
+ * RNG_VALIDATION). masking: of the model; NULL: none. */
+struct window_group { const struct windows *windows; int count, first; struct rng masks; const struct masking *masking; };
 int evaluate_group(struct scratch *scratch, const void *weights, const struct corpus *valid,
                    const struct window_group *group, float *losses, int *done, struct error *error);
 

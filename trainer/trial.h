@@ -2,8 +2,8 @@
  * bit for bit.
  *
  * A trial is lent to one worker for one slice. It owns its persistent state (one slab); what a step needs besides is
- * the worker's scratch. The data cursor is the step itself, streams are counter-based: there is no other hidden
- * state.
+ * the worker's scratch. The data cursor is the step itself, streams are counter-based, masks a function of the step:
+ * there is no other hidden state.
  * Determinism: the same binary, CPU kind, grown checkpoint and training values give the same bits, whatever else
  * runs. */
 #ifndef TRAINER_TRIAL_H
@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "growth/ramps.h"
 #include "model/checkpoint.h"
 #include "model/kernels.h"
 #include "model/network.h"
@@ -26,6 +27,7 @@ struct trial_options {
     double hidden_rate_scale;      /* after an n-fold width clone 1/n under width_learning_rate "scaled"; 1 otherwise */
     enum sampler sampler;
     uint64_t seed_index;           /* 0 */
+    const struct growth_ramps *ramps;   /* masks of what is grown in while it trains, borrowed; NULL: none */
     bool from_raw;                 /* start from moments->raw (continuing) instead of the weights (growing) */
 };
 
@@ -93,8 +95,8 @@ int trial_step(struct trial *trial, struct scratch *scratch, const struct corpus
                struct error *error);
 
 /* A validation pass in bounded pieces. Windows are evaluated in order; losses[i] = mean nats per token of window i on
- * the averaged weights (raw weights if there is no average); raw_losses[j] = the same on the raw weights for window
- * floor(j W / R), j < R = ceil(raw_share W). */
+ * the averaged weights (raw weights if there is no average), behind the masks of the trial's step; raw_losses[j] = the
+ * same on the raw weights for window floor(j W / R), j < R = ceil(raw_share W). */
 struct evaluation {
     struct windows windows;
     int raw_count;                 /* R; 0 without an average: then raw = averaged */

@@ -119,6 +119,20 @@ static void training_digest(const struct trial_options *o, uint8_t digest[HASH_B
     words_hash(words, sizeof words / sizeof words[0], digest);
 }
 
+/* The training values, and the masks where there are any. */
+static void options_digest(const struct trial_options *options, uint8_t digest[HASH_BYTES])
+{
+    struct hash_state state;
+    training_digest(options, digest);
+    if (options->ramps == NULL || options->ramps->longest == 0) {
+        return;
+    }
+    hash_begin(&state);
+    hash_update(&state, digest, HASH_BYTES);
+    growth_ramps_hash(options->ramps, &state);
+    hash_end(&state, digest);
+}
+
 static size_t slab_bytes(const struct trial *trial)
 {
     return trial_bytes(&trial->table.shape, &trial->options.training);
@@ -129,7 +143,7 @@ static void header_fill(const struct trial *trial, struct trial_header *header)
     memcpy(header->magic, trial_magic, sizeof header->magic);
     header->version = htole64(TRIAL_FILE_VERSION);
     shape_digest(&trial->table.shape, header->shape);
-    training_digest(&trial->options, header->training);
+    options_digest(&trial->options, header->training);
     const uint64_t state[STATE_FIELDS] = {
         [STATE_SLAB_BYTES] = slab_bytes(trial),
         [STATE_TENSORS] = (uint64_t)trial->table.count,

@@ -8,15 +8,15 @@ static bool is_stopped(const atomic_bool *stop)
     return stop != NULL && atomic_load_explicit(stop, memory_order_relaxed);
 }
 
-/* Rows [first, first + rows) of the step's batch. */
-static int rows_fill(const struct trial *trial, struct scratch *scratch, const struct corpus *train, int first, int rows,
-                     struct error *error)
+/* Rows [first, first + rows) of a batch. */
+static int rows_fill(const struct batch_place *place, struct scratch *scratch, const struct corpus *train, int first,
+                     int rows, struct error *error)
 {
-    const struct training *training = &trial->options.training;
-    const struct sampling sampling = {trial->options.sampler, training->seed, trial->options.seed_index,
-                                      training->batch, training->context};
-    const struct rng masks = rng_stream(training->seed, trial->options.seed_index, RNG_MASK);
-    const uint64_t data_step = trial->first_data_step + trial->step;
+    const struct training *training = place->training;
+    const struct sampling sampling = {place->sampler, training->seed, place->seed_index, training->batch,
+                                      training->context};
+    const struct rng masks = rng_stream(training->seed, place->seed_index, RNG_MASK);
+    const uint64_t data_step = place->data_step;
     for (int row = 0; row < rows; row++) {
         int status = sample_row(&sampling, train, data_step, first + row, scratch->tokens, error);
         if (status != 0) {
@@ -28,16 +28,11 @@ static int rows_fill(const struct trial *trial, struct scratch *scratch, const s
     return 0;
 }
 
-/* What a batch's gradient came to. How many tokens are predicted is known only when all masks are drawn: the slab holds
- * the gradient of the sum of losses over the number of targets there are, and `scale` turns it into that of the mean over
- * predicted tokens; 1 where every token is predicted. */
-struct gradient_sum { double loss, scale; };
-
-/* Micro-batch by micro-batch, in order. */
-static int gradient_of_batch(const struct trial *trial, struct scratch *scratch, const struct corpus *train,
-                             const atomic_bool *stop, struct gradient_sum *result, struct error *error)
+int gradient_of_batch(const struct batch_place *place, const void *weights, struct scratch *scratch,
+                      const struct corpus *train, const atomic_bool *stop, struct gradient_sum *result,
+                      struct error *error)
 {
-    const struct training *training = &trial->options.training;
+    const struct training *training = place->training;
     const double targets = (double)training->batch * scratch->parts.sizes.targets, scale = 1.0 / targets;
     uint64_t predicted = 0;
     double sum = 0;
@@ -47,12 +42,13 @@ static int gradient_of_batch(const struct trial *trial, struct scratch *scratch,
         }
         const int left = training->batch - row;
         const int rows = left < scratch->rows ? left : scratch->rows;
-        int status = rows_fill(trial, scratch, train, row, rows, error);
+        int status = rows_fill(place, scratch, train, row, rows, error);
         if (status != 0) {
             return status;
         }
-        const struct batch batch = objective_batch(&scratch->parts, rows, training->context);
-        sum += (row == 0 ? network_gradient_first : network_gradient)(scratch->network, trial->weights, &batch, scale,
+        struct batch batch = objective_batch(&scratch->parts, rows, training->context);
+        batch.masking = place->masking;
+        sum += (row == 0 ? network_gradient_first : network_gradient)(scratch->network, weights, &batch, scale,
                                                                       scratch->gradients);
         predicted += batch_predicted(&batch);
     }
@@ -74,8 +70,7 @@ static double gradient_norm(const struct trial *trial, const struct scratch *scr
     return sqrt(sum);
 }
 
-/* PyTorch's clip_grad_norm_: max_norm / (norm + 1e-6), and never above 1. */
-static double clip_scale(double clip, double norm)
+double clip_scale(double clip, double norm)
 {
     return clip > 0 ? fmin(1, clip / (norm + 1e-6)) : 1;
 }
@@ -106,7 +101,10 @@ int trial_step(struct trial *trial, struct scratch *scratch, const struct corpus
         return error_set(error, ERROR_INTERNAL, "A worker's scratch was made for another shape or batch.");
     }
     struct gradient_sum gradient = {0};
-    int status = gradient_of_batch(trial, scratch, train, stop, &gradient, error);
+    const struct batch_place place = {training, trial->options.sampler, trial->options.seed_index,
+                                      trial->first_data_step + trial->step,
+                                      growth_masks_at(&scratch->masks, trial->options.ramps, trial->step)};
+    int status = gradient_of_batch(&place, trial->weights, scratch, train, stop, &gradient, error);
     if (status != 0) {
         return status;
     }

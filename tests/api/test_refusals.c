@@ -88,7 +88,6 @@ static const struct refusal REFUSALS[] = {
     {HEAD "\"name\": \"x\"}", "/candidates", "at least one candidate"},
     {CANDIDATES("[]"), "/candidates", "from 1 to 64 elements, not 0"},
     {CANDIDATES("[{\"name\": \"a\"}]"), "/candidates/0/operators", "operators is missing"},
-    {HEAD "\"target\": {\"layers\": 6}}", "/candidates", "later release; list the candidates"},
     /* names */
     {CANDIDATES(
          "[{\"name\": \"a\", \"operators\": [{\"op\": \"stack\", \"layers\": 6}]}, {\"name\": \"a\", \"operators\": "
@@ -157,10 +156,19 @@ static const struct refusal REFUSALS[] = {
     {TOP("\"landscape\": {\"every\": 10}"), "/landscape", "later release"},
     {TOP("\"stages\": [{\"layers\": 6}]"), "/stages", "later release"},
     {TOP("\"prop_alpha\": 1"), "/prop_alpha", "later release"},
-    {TOP("\"max_candidates\": 4"), "/max_candidates", "later release"},
-    {OPERATORS("[{\"op\": \"ligo\", \"layers\": 6}]"), "/candidates/0/operators/0/op",
-     "ligo arrives in a later release"},
-    {OPERATORS("[{\"op\": \"add_heads\", \"heads\": 6}]"), "/candidates/0/operators/0/op", "later release"},
+    {OPERATORS("[{\"op\": \"ligo\"}]"), "/candidates/0/operators/0/layers", "ligo needs layers or width"},
+    {OPERATORS("[{\"op\": \"ligo\", \"layers\": 6, \"steps\": 100001}]"), "/candidates/0/operators/0/steps",
+     "the nearest valid value is 100000"},
+    {OPERATORS("[{\"op\": \"ligo\", \"layers\": 6, \"step\": 10}]"), "/candidates/0/operators/0/step", "steps"},
+    /* masks */
+    {OPERATORS("[{\"op\": \"msg_depth\", \"layers\": 6, \"ramp_steps\": 0}]"), "/candidates/0/operators/0/ramp_steps",
+     "from 1 to 1000000; 0 is out of range, the nearest valid value is 1"},
+    {OPERATORS("[{\"op\": \"msg_depth\", \"layers\": 6, \"ramp_steps\": 1001}]"), "/candidates/0/operators/0/ramp_steps",
+     "use at most 1000, or raise selection.max_k"},
+    {OPERATORS("[{\"op\": \"msg_width\", \"width\": 1}]"), "/candidates/0/operators/0/width", "nearest valid"},
+    {OPERATORS("[{\"op\": \"msg_depth\", \"layers\": 2}]"), "/candidates/0/operators/0/layers", "nearest valid"},
+    {OPERATORS("[{\"op\": \"msg_depth\", \"layers\": 6}, {\"op\": \"stack\", \"layers\": 8}]"),
+     "/candidates/0/operators/1/op", "put it before the operators that grow behind masks"},
     /* strict JSON */
     {TRAINING("\"batch\": 4, \"batch\": 5"), "/training/batch", "there twice"},
     {TRAINING("\"batch\": 4, \"\\u0062atch\": 5"), "/training/batch", "there twice"},

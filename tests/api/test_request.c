@@ -114,6 +114,13 @@ static void defaults_that_follow_from_other_values(void **state)
         assert_int_equal(spec.selection.k_min, cases[i].k_min);
         study_spec_fini(&spec);
     }
+    static const char ramps[] = HEAD "\"candidates\": [{\"operators\": [{\"op\": \"msg_depth\", \"layers\": 6, "
+                                "\"ramp_steps\": 300}]}, {\"operators\": [{\"op\": \"msg_depth\", \"layers\": 6}]}]}";
+    struct study_spec masked;
+    struct error none = {0};
+    assert_ok(resolve_text(ramps, strlen(ramps), &masked, &none), &none);
+    assert_int_equal(masked.selection.k_min, 300);                           /* the longest ramp */
+    study_spec_fini(&masked);
     static const char early[] = SELECTION("\"k\": 10");
     struct study_spec spec;
     struct error error = {0};

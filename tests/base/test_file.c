@@ -379,6 +379,78 @@ static void reading_without_memory_leaks_nothing(void **state)
     }
 }
 
+/* More than the buffers hold, in pieces smaller and larger than one. */
+enum { OVERLAP_BYTES = 40 << 20 };
+
+static int write_overlapped(const char *path, const char *content, struct error *error)
+{
+    static const size_t pieces[] = {1, 700001, 3 << 20, 4096, (1 << 20) + 1, 1 << 20};
+    struct file_writer writer;
+    int result = file_writer_open(&writer, path, error);
+    if (result != 0)
+        return result;
+    result = file_writer_overlap(&writer, error);
+    for (size_t done = 0, i = 0; done < OVERLAP_BYTES && result == 0; i++) {
+        size_t now = pieces[i % 6] < OVERLAP_BYTES - done ? pieces[i % 6] : OVERLAP_BYTES - done;
+        result = file_writer_write(&writer, content + done, now, error);
+        done += now;
+    }
+    if (result == 0)
+        return file_writer_commit(&writer, error);
+    file_writer_abort(&writer);
+    return result;
+}
+
+static void overlapped_writes_arrive_in_order_or_not_at_all(void **state)
+{
+    static const enum fault_kind kinds[] = {FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME};
+    char path[FILE_PATH_BYTES], *content = memory_array(OVERLAP_BYTES, 1);
+    struct error error = {0};
+    size_t length;
+    uint64_t word = 1;
+    assert_non_null(content);
+    for (size_t i = 0; i < OVERLAP_BYTES; i += sizeof word) {
+        word = word * 6364136223846793005u + 1442695040888963407u;
+        memcpy(content + i, &word, sizeof word);
+    }
+    test_path(path, *state, "f");
+    assert_ok(write_overlapped(path, content, &error), &error);
+    char *found = test_read_file(path, &length);
+    assert_int_equal(length, OVERLAP_BYTES);
+    assert_memory_equal(found, content, OVERLAP_BYTES);
+    memory_free(found);
+    for (int kind = 0; kind < 4; kind++)
+        for (int64_t n = 1, past = 0; !past; n += 1 + n / 4) {
+            struct error told = {0};
+            test_write_file(path, "old", 3);
+            fault_arm(kinds[kind], n);
+            int result = write_overlapped(path, content, &told);
+            past = fault_count(kinds[kind]) < n;
+            fault_arm(kinds[kind], 0);
+            assert_int_equal(result == 0, past);
+            found = test_read_file(path, &length);
+            assert_true(length == 3 || (length == OVERLAP_BYTES && memcmp(found, content, length) == 0));
+            memory_free(found);
+            assert_int_equal(test_count_temporaries(*state), 0);
+        }
+    memory_free(content);
+}
+
+#define IN_MEMORY(test) cmocka_unit_test_setup_teardown(test, test_memory_setup, test_memory_teardown)
+static int test_memory_setup(void **state)
+{
+    static char directory[FILE_PATH_BYTES];
+    test_memory_directory_make(directory);
+    *state = directory;
+    return 0;
+}
+
+static int test_memory_teardown(void **state)
+{
+    test_directory_remove(*state);
+    return 0;
+}
+
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, test_directory_setup, test_directory_teardown)
 TEST_MAIN(IN_DIRECTORY(read_returns_the_whole_file_ended_by_nul), cmocka_unit_test(read_does_not_believe_the_size),
           IN_DIRECTORY(read_refuses_by_name), IN_DIRECTORY(reader_reads_at_positions_within_the_file),
@@ -389,4 +461,5 @@ TEST_MAIN(IN_DIRECTORY(read_returns_the_whole_file_ended_by_nul), cmocka_unit_te
           IN_DIRECTORY(writing_where_nothing_can_be_is_refused), cmocka_unit_test(temporary_names_are_told_from_others),
           IN_DIRECTORY(copy_equals_its_source), IN_DIRECTORY(a_fault_leaves_the_old_file_or_the_new_one),
           IN_DIRECTORY(out_of_memory_leaves_the_old_file), IN_DIRECTORY(a_write_of_many_blocks_can_fail_at_each),
-          IN_DIRECTORY(reading_without_memory_leaks_nothing))
+          IN_DIRECTORY(reading_without_memory_leaks_nothing),
+          IN_MEMORY(overlapped_writes_arrive_in_order_or_not_at_all))

@@ -1,4 +1,4 @@
-/* Growing llama, mistral and qwen2 models: promises kept with grouped queries, biases, both heads and every kind of
+/* Growing llama, mistral, qwen2 and mixtral models: promises kept with grouped queries, biases, both heads and every kind of
  * position, and moments carried as gradients go. */
 #include "tests/growth/fixture.h"
 
@@ -6,7 +6,7 @@
 
 #include "model/network.h"
 
-enum { VARIANTS = 6, WIDTH = 10, VOCABULARY = 19 };
+enum { VARIANTS = 8, WIDTH = 10, VOCABULARY = 19 };
 
 /* Heads do not fill the width; 3 kv heads where there are groups. */
 static struct shape llama_variant(int variant)
@@ -23,6 +23,11 @@ static struct shape llama_variant(int variant)
         shape.rope = (struct rope){.theta = 100, .scaling = ROPE_LINEAR, .factor = 3}, shape.kv_heads = 1;
     if (variant == 3)
         shape.family = FAMILY_MISTRAL, shape.window = 4;
+    if (variant >= 6) {
+        shape.family = FAMILY_MIXTRAL, shape.experts = 3, shape.router_aux = 0.2;
+        shape.top_k = variant == 6 ? 2 : 1;
+        return shape;
+    }
     if (variant >= 4)
         shape.family = FAMILY_QWEN2, shape.attention_bias = true;
     if (variant == 5)
@@ -130,19 +135,21 @@ static void depth_operators_copy_whole_layers(void **state)
         {"stack", {0, 1, 2, 0, 1, 2}}, {"interleave", {0, 0, 1, 1, 2, 2}},
         {"first", {0, 1, 2, 0, 1, 2}}, {"gradual_last", {0, 1, 2, 0, 1, 2}},
     };
-    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
-        struct shape shape = llama_variant(1);
+    for (size_t r = 0; r < 2 * sizeof rows / sizeof rows[0]; r++) {
+        const int *map = rows[r / 2].map;
+        struct shape shape = llama_variant(r % 2 == 0 ? 1 : 6);
         struct checkpoint parent, grown;
         struct growth_list list;
         random_checkpoint(&parent, &shape, 3, true);
-        one_step(&list, rows[r].op, "layers", 6);
+        one_step(&list, rows[r / 2].op, "layers", 6);
         grow_with(&parent, &list, MOMENTS_CARRY, 1, &grown);
         for (int t = 0; t < grown.table.count; t++) {
             const struct tensor *to = &grown.table.tensors[t];
-            int layer = to->layer < 0 ? -1 : rows[r].map[to->layer];
+            int layer = to->layer < 0 ? -1 : map[to->layer];
             const struct tensor *from = NULL;
             for (int i = 0; i < parent.table.count; i++)
-                if (parent.table.tensors[i].row == to->row && parent.table.tensors[i].layer == layer)
+                if (parent.table.tensors[i].row == to->row && parent.table.tensors[i].layer == layer &&
+                    parent.table.tensors[i].expert == to->expert)
                     from = &parent.table.tensors[i];
             assert_non_null(from);
             assert_memory_equal(grown.weights + to->offset, parent.weights + from->offset, to->count * sizeof(float));
@@ -160,12 +167,12 @@ static void other_depth_operators_apply_and_change_the_function(void **state)
 {
     (void)state;
     static const char *const OPS[] = {"middle", "solar", "random", "stack"};
-    for (size_t i = 0; i < sizeof OPS / sizeof OPS[0]; i++) {
-        struct shape shape = llama_variant(4);
+    for (size_t i = 0; i < 2 * sizeof OPS / sizeof OPS[0]; i++) {
+        struct shape shape = llama_variant(i % 2 == 0 ? 4 : 6);
         struct checkpoint parent, grown;
         struct growth_list list;
         random_checkpoint(&parent, &shape, 3, false);
-        one_step(&list, OPS[i], "layers", 6);
+        one_step(&list, OPS[i / 2], "layers", 6);
         grow_with(&parent, &list, MOMENTS_RESET, 1, &grown);
         assert_true(preservation_of(&parent, &grown, kernels_ref_float()) > 1e-3);
         checkpoint_fini(&grown);

@@ -205,6 +205,17 @@ static inline void check_gradients(const struct subject *subject)
     memory_free(distances);
 }
 
+/* Of models with experts: what the last pass left. */
+static inline void check_balance(const struct subject *subject)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%s.balance", subject->batch_name);
+    double balance = network_balance(subject->network);
+    assert_int_equal(safetensors_find(&subject->oracle->reference, name) != NULL, balance != 0);
+    if (balance != 0)
+        assert_near(balance, oracle_number(subject->oracle, name, 0), 1e-6);
+}
+
 static inline void check_body(const struct oracle_plan *plan, const struct kernels *kernels, const char *label)
 {
     for (const char *const *model = plan->models; *model != NULL; model++) {
@@ -218,6 +229,7 @@ static inline void check_body(const struct oracle_plan *plan, const struct kerne
             check_logits(&subject);
             check_loss(&subject);
             check_gradients(&subject);
+            check_balance(&subject);
             subject_fini(&subject);
         }
         oracle_close(&oracle);

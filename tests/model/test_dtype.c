@@ -166,10 +166,53 @@ static void names_and_sizes_are_those_of_the_format(void **state)
     assert_int_equal(dtype_parse(""), -1);
 }
 
+/* Groups of values go by the processor's conversions, single ones by the loops: both must give the same bits. */
+static void many_values_are_converted_as_one_by_one(void **state)
+{
+    enum { COUNT = 65536 + 13 };
+    static uint16_t bits[COUNT], back[COUNT];
+    static float values[COUNT];
+    uint32_t word = 12345;
+    (void)state;
+    for (int i = 0; i < COUNT; i++)
+        bits[i] = (uint16_t)i;
+    dtype_decode(DTYPE_F16, bits, COUNT, values);
+    for (int i = 0; i < COUNT; i++) {
+        float one = dtype_from_f16(bits[i]);
+        assert_memory_equal(&one, &values[i], sizeof one);
+    }
+    for (int i = 0; i < COUNT; i++) {     /* every exponent, NaN and infinity among them */
+        word = word * 1664525u + 1013904223u;
+        uint32_t pattern = i % 2 == 0 ? word : (word & 0x8FFFFFFFu) | 0x30000000u;
+        memcpy(&values[i], &pattern, sizeof pattern);
+    }
+    (void)dtype_encode(DTYPE_F16, values, COUNT, back);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(back[i], dtype_to_f16(values[i]));
+}
+
+static void the_first_value_that_is_not_finite_is_found(void **state)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    enum { COUNT = 5000 };
+    static float values[COUNT];
+    static uint32_t stored[COUNT];
+    (void)state;
+    for (int d = 0; d < 3; d++)
+        for (int at = -1; at < COUNT; at = at < 0 ? 0 : at * 3 + 1) {
+            for (int i = 0; i < COUNT; i++)
+                values[i] = at >= 0 && i >= at ? (i % 2 == 0 ? INFINITY : NAN) : i % 3 == 0 ? -60000.0f : (float)i;
+            (void)dtype_encode(dtypes[d], values, COUNT, stored);
+            assert_int_equal(dtype_find_nonfinite(dtypes[d], stored, COUNT), at < 0 ? COUNT : at);
+        }
+}
+
 TEST_MAIN(cmocka_unit_test(every_f16_value_survives_the_round_trip),
           cmocka_unit_test(every_bf16_value_survives_the_round_trip),
           cmocka_unit_test(rounding_to_f16_is_to_nearest_even), cmocka_unit_test(rounding_to_bf16_is_to_nearest_even),
           cmocka_unit_test(nan_stays_nan_and_infinity_infinity),
           cmocka_unit_test(encoding_reports_the_first_value_that_became_infinite),
           cmocka_unit_test(decoding_reads_bytes_of_any_alignment),
-          cmocka_unit_test(names_and_sizes_are_those_of_the_format))
+          cmocka_unit_test(names_and_sizes_are_those_of_the_format),
+          cmocka_unit_test(many_values_are_converted_as_one_by_one),
+          cmocka_unit_test(the_first_value_that_is_not_finite_is_found))

@@ -10,7 +10,7 @@
  * double the rest is the fixtures' rounding, and llama's rotary angles. */
 static const double float_floor = 4e-7;
 static const struct oracle_plan plan = {.in_double = {.gradient = 5e-7, .floor = 1e-8}};
-static const char *const models[] = {"gpt2_a", "llama_a", "bert_a", "t5_a"};
+static const char *const models[] = {"gpt2_a", "llama_a", "bert_a", "t5_a", "mixtral_a"};
 enum { MODELS = sizeof models / sizeof models[0] };
 
 /* A model with its hessian.safetensors, and a network with tangents. */

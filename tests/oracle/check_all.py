@@ -18,7 +18,7 @@ import tempfile
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertForPreTraining, GPT2Config, GPT2ForSequenceClassification
-from transformers import GPT2LMHeadModel, GPT2Model, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, GPT2Model, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import check_load
@@ -149,6 +149,9 @@ FAMILIES = {
                           original_max_position_embeddings=8), **LLAMA), None),
     "mistral": (dict(model_type="mistral", head_dim=12, sliding_window=7, **LLAMA), None),
     "qwen2": (dict(model_type="qwen2", tie_word_embeddings=True, **LLAMA), None),
+    "mixtral": (dict(model_type="mixtral", num_local_experts=5, num_experts_per_tok=2, router_aux_loss_coef=0.02, **LLAMA), None),
+    "mixtral, one of three, tied, window": (dict(model_type="mixtral", num_local_experts=3, num_experts_per_tok=1, head_dim=12,
+                                                 sliding_window=7, tie_word_embeddings=True, **LLAMA), None),
     "bert": (BERT, MLM),
     "bert, with pooler and next-sentence head": (dict(architectures=["BertForPreTraining"], **BERT), MLM),
     "t5": (T5, SPANS),
@@ -177,6 +180,19 @@ def of_family(world, title):
     world.check(f"{name}-later")
 
 
+def upcycled(world, title):
+    """What of_family left becomes a mixtral, and is trained further."""
+    name = title.replace(",", "").replace(" ", "-")
+    for experts, top_k in ((4, 2), (3, 1)):
+        out = f"{name}-of-{experts}"
+        within("preservation", world.grow(name, out, [{"op": "upcycle", "experts": experts, "top_k": top_k}], "--moments", "carry"),
+               1e-4)
+        model = world.check(out)
+        require(model.config.model_type == "mixtral" and model.config.num_local_experts == experts, "no mixtral")
+        world.train(["--checkpoint", world.path(out)], f"{out}-later", 75)
+        world.check(f"{out}-later")
+
+
 def searched(world):
     study = {"checkpoint": "base", "data": {"train": "train.bin", "valid": "valid.bin", "format": "bytes"},
              "candidates": [{"name": "stack", "operators": [{"op": "stack", "layers": 6}]},
@@ -199,6 +215,19 @@ def random_model(kind=GPT2LMHeadModel, seed=3, **sizes):
     """transformers' own initialisation, wider: a model whose logits are not all alike."""
     torch.manual_seed(seed)
     return kind(GPT2Config(**{**SIZES, "initializer_range": 0.15, **sizes})).eval()
+
+
+def random_mixtral(**sizes):
+    torch.manual_seed(3)
+    return MixtralForCausalLM(MixtralConfig(**{
+        **LLAMA, "num_local_experts": 4, "initializer_range": 0.15, "bos_token_id": None, "eos_token_id": None, **sizes})).eval()
+
+
+def rounded(model):
+    """Its parameters in bfloat16; bfloat16() would round the rotary frequencies, too."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    return model
 
 
 def saved(world, name, model, **options):
@@ -313,6 +342,10 @@ def all_cases(world):
     case("lag run, the winner's files", searched)
     for family in FAMILIES:
         case(f"lag train and grow, {family}", of_family, family)
+    for family in ("llama", "mistral"):
+        case(f"lag grow and train, upcycled {family}", upcycled, family)
+    case("transformers, mixtral, sharded", lambda w: saved(w, "mixtral-sharded", random_mixtral(), max_shard_size="60KB"))
+    case("transformers, mixtral, bfloat16", lambda w: saved(w, "mixtral16", rounded(random_mixtral())))
     for activation in ("gelu_new", "gelu", "relu", "silu", "gelu_pytorch_tanh", "gelu_fast", "swish"):
         case(f"transformers, {activation}", saved, activation, random_model(activation_function=activation))
     case("transformers, default sizes of everything but layers, width and vocabulary", saved, "defaults",
@@ -337,6 +370,8 @@ def all_cases(world):
     case("refused: attention scaled by the layer's number", refused, "scaled",
          random_model(scale_attn_by_inverse_layer_idx=True), ["scale_attn_by_inverse_layer_idx"])
     case("refused: cross attention", refused, "cross", random_model(add_cross_attention=True), ["add_cross_attention"])
+    case("refused: noise on what a router reads", refused, "jitter", random_mixtral(router_jitter_noise=0.1),
+         ["router_jitter_noise"])
     case("refused: pickled weights", pickled)
 
 

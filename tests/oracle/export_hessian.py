@@ -10,9 +10,10 @@ The batch is in the file's metadata. Names of tensors are those of reference.saf
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertForMaskedLM, GPT2LMHeadModel, LlamaForCausalLM, T5ForConditionalGeneration
+from transformers import BertForMaskedLM, GPT2LMHeadModel, LlamaForCausalLM, MixtralForCausalLM, T5ForConditionalGeneration
 
 import export_llama
+import export_mixtral
 import export_t5
 import reference
 from reference import short_name, single
@@ -21,6 +22,7 @@ from reference import short_name, single
 MODELS = {
     "gpt2_a": (GPT2LMHeadModel, "short", lambda model: lambda: None),
     "llama_a": (LlamaForCausalLM, "padded", export_llama.stay_in_double),
+    "mixtral_a": (MixtralForCausalLM, "padded", export_mixtral.prepare),
     "bert_a": (BertForMaskedLM, "padded", lambda model: lambda: None),
     "t5_a": (T5ForConditionalGeneration, "padded", export_t5.stay_in_double),
 }
@@ -29,7 +31,7 @@ MODELS = {
 def loss_of(model, stored, batch):
     known = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
     parts = {name: stored[f"{batch}.{name}"] for name in known if f"{batch}.{name}" in stored}
-    return reference.loss_of(model, parts, stored[f"{batch}.targets"])[1]
+    return reference.trained(model, reference.loss_of(model, parts, stored[f"{batch}.targets"])[1])
 
 
 def gradients_of(loss, parameters, **options):

@@ -109,10 +109,15 @@ def loss_of(model, batch, targets):
     return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
+def trained(model, loss):
+    """What is differentiated: the loss, and where a model has one its load balance (export_mixtral.py)."""
+    return loss + model.weighted_balance() if hasattr(model, "weighted_balance") else loss
+
+
 def reference_of_batch(model, name, batch, targets, out):
     model.zero_grad()
     logits, loss = loss_of(model, batch, targets)
-    loss.backward()
+    trained(model, loss).backward()
     for part, values in batch.items():
         out[f"{name}.{part}"] = values.clone()
     out[f"{name}.targets"] = targets.clone()
@@ -140,7 +145,7 @@ def reference_of_adamw(model, batch, targets, out):
     for _ in range(STEPS):
         optimizer.zero_grad()
         _, loss = loss_of(model, batch, targets)
-        loss.backward()
+        trained(model, loss).backward()
         norms.append(torch.nn.utils.clip_grad_norm_(parameters, 1.0).item())
         losses.append(loss.item())
         optimizer.step()

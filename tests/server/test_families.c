@@ -25,6 +25,7 @@ static const struct family_case cases[] = {
     {"llama", "{\"model_type\": \"llama\", " GROUPED "}", "", "causal"},
     {"mistral", "{\"model_type\": \"mistral\", \"sliding_window\": 5, " GROUPED "}", "", "causal"},
     {"qwen2", "{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true, " GROUPED "}", "", "causal"},
+    {"mixtral", "{\"model_type\": \"mixtral\", \"num_local_experts\": 4, " GROUPED "}", "", "causal"},
     {"bert and mlm", "{\"model_type\": \"bert\", " SIZES "}", "\"mask_token\": 256", "mlm"},
     {"t5 and span_corruption", "{\"model_type\": \"t5\", \"num_layers\": 2, \"num_decoder_layers\": 3, \"d_model\": 16, "
      "\"d_kv\": 4, \"d_ff\": 24, \"num_heads\": 4, \"vocab_size\": 290, \"n_positions\": 40, "

@@ -140,7 +140,7 @@ static void every_family_answers_as_transformers_does(void **state)
 {
     static const char *const batches[][2] = {
         {"gpt2_a", "short"}, {"llama_a", "padded"}, {"llama_b", "padded"}, {"mistral_a", "padded"},
-        {"mistral_b", "padded"}, {"qwen2_a", "padded"}, {"qwen2_b", "padded"},
+        {"mistral_b", "padded"}, {"qwen2_a", "padded"}, {"qwen2_b", "padded"}, {"mixtral_a", "padded"}, {"mixtral_b", "short"},
         {"bert_a", "short"}, {"bert_a", "typed"}, {"bert_a", "padded"}, {"bert_b", "padded"}, {"t5_a", "short"},
         {"t5_a", "padded"}, {"t5_b", "short"}, {"t5_b", "padded"},
     };

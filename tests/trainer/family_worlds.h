@@ -29,6 +29,8 @@ static const struct family_world family_worlds[] = {
     {"llama, ul2", {.family = FAMILY_LLAMA, .tied = true, GROUPED}, OBJECTIVE_UL2},
     {"mistral, window", {.family = FAMILY_MISTRAL, .window = 3, GROUPED}, OBJECTIVE_CAUSAL},
     {"qwen2", {.family = FAMILY_QWEN2, .tied = true, .attention_bias = true, GROUPED}, OBJECTIVE_CAUSAL},
+    {"mixtral", {.family = FAMILY_MIXTRAL, .experts = 4, .top_k = 2, .router_aux = 0.01, GROUPED}, OBJECTIVE_CAUSAL},
+    {"mixtral, ul2", {.family = FAMILY_MIXTRAL, .experts = 3, .top_k = 3, .tied = true, GROUPED}, OBJECTIVE_UL2},
     {"bert, mlm", {.family = FAMILY_BERT, .layers = 3, .tied = true, .types = 2, .activation = ACTIVATION_GELU_ERF, SIZES},
      OBJECTIVE_MLM},
     {"t5, spans", {.family = FAMILY_T5, .tied = true, .scaled_head = true, .activation = ACTIVATION_RELU, SIDES},

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/trainer/fixture.h"
+#include "trainer/ligo_fit.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
 #define COUNTS_MALLOC 0
@@ -143,6 +144,46 @@ static void what_is_taken_is_what_was_announced(void **state)
     fixture_free(fixture);
 }
 
+/* The same for a fit: what it takes beside the weights that it starts from, scratch and grown weights included. */
+static void a_fit_takes_what_was_announced(void **state)
+{
+    (void)state;
+    if (!COUNTS_MALLOC) {
+        print_message("skipped: malloc can't be replaced here\n");
+        skip();
+    }
+    struct shape shape = fixture_shape();
+    shape.width = 128;
+    shape.heads = shape.kv_heads = 16;
+    shape.ff = 512;
+    struct fixture *fixture = fixture_new(kernels_cpu(), &shape);
+    struct parameter_value *value;
+    struct growth_list list = {.count = 1, .steps[0] = {.op = growth_operator_find("ligo")}};
+    static const struct { const char *name; int value; } given[] = {{"layers", 4}, {"width", 192}, {"ff", 768}, {"steps", 2}};
+    for (int i = 0; i < 4; i++) {
+        value = (struct parameter_value *)growth_step_value(&list.steps[0], given[i].name);
+        *value = (struct parameter_value){.given = true, .present = true, .integer = given[i].value};
+    }
+    struct growth_plan plan;
+    struct fit_need need;
+    struct checkpoint grown;
+    struct error error = {0};
+    struct ligo_fit fit = {.kernels = kernels_cpu(), .training = fixture->options.training, .train = &fixture->train};
+    const struct growth_learner learner = ligo_fit_learner(&fit);
+    const struct growth_options options = {.seed = 1, .learner = &learner};
+    assert_ok(growth_plan_init(&plan, &shape, &list, &error), &error);
+    assert_ok(ligo_fit_measure(&plan, &fit.training, kernels_cpu(), &need, &error), &error);
+    const size_t before = allocated_bytes;
+    assert_ok(growth_apply_with(&plan, &list, &fixture->checkpoint, &options, &grown, &error), &error);
+    const double taken = (double)(allocated_bytes - before), said = (double)(need.bytes + need.scratch_bytes);
+    print_message("    fit: said %.0f, took %.0f bytes\n", said, taken);
+    assert_true(taken <= 1.02 * said + 32768 && taken >= 0.9 * said);
+    checkpoint_fini(&grown);
+    growth_plan_fini(&plan);
+    fixture_free(fixture);
+}
+
 TEST_MAIN(cmocka_unit_test(the_counter_counts),
+          cmocka_unit_test(a_fit_takes_what_was_announced),
           cmocka_unit_test(a_step_after_the_first_allocates_nothing),
           cmocka_unit_test(what_is_taken_is_what_was_announced))

@@ -127,7 +127,10 @@ static size_t row_bytes(const struct family_world *world, int context, bool reco
     assert_int_equal(scratch->rows, 1);
     const size_t taken = taken_bytes, stated = scratch_bytes(&kernels, &deep.shape, &training);
     const size_t parts = objective_parts_bytes(&training.objective, &deep.shape, 1, context);
-    assert_true(stated >= taken + parts && stated - taken - parts <= 65536);
+    const int held = recompute ? 1 : deep.shape.layers;     /* layers whose choices of experts the host holds */
+    const size_t choices = 2 * sizeof(int32_t) * (size_t)(held * context * deep.shape.top_k);
+    const size_t positions = 2 * sizeof(int32_t) * (size_t)context;     /* lists of those that predict */
+    assert_true(stated >= taken + parts + choices && stated - taken - parts - choices <= 65536 + positions);
     scratch_free(scratch);
     tensor_table_fini(&table);
     const int predicted = objective_sizes_of(&training.objective, &deep.shape, context).targets;

@@ -12,7 +12,7 @@
 enum { STEPS = 10 };
 static const double rate = 1e-4;
 static const char *const models[] = {"gpt2_a", "gpt2_b", "llama_a", "llama_b", "mistral_a", "mistral_b", "qwen2_a",
-                                    "qwen2_b"};
+                                     "qwen2_b", "mixtral_a", "mixtral_b"};
 
 struct run {
     struct oracle oracle;
