@@ -40,7 +40,7 @@ FLAGS_model/kernels_cpu := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-
 
 .DEFAULT_GOAL := lag
 .SECONDARY .DELETE_ON_ERROR:
-.PHONY: lag deps test test-long asan tsan demo docs bench bench-grow docker-check install clean help run-test run-long run-tsan
+.PHONY: lag deps test test-long asan tsan demo docs bench bench-grow selection docker-check install clean help run-test run-long run-tsan
 
 # Objects of some sources, each in its forms.
 objects_of = $(foreach path,$(basename $(1)),$(if $(FORMS_$(path)),$(FORMS_$(path):%=$(BUILD)/$(path).%.o),$(BUILD)/$(path).o))
@@ -77,12 +77,12 @@ bench: lag build/bench_train         ## training steps beside sgemm; BENCH_PYTHO
 	@bash bench/run.sh
 bench-grow: lag build/bench_grow    ## grow a model of a billion parameters, beside a copy of as many bytes
 	@bash bench/grow.sh
-docker-check:                       ## build the image without an engine, run it, ask it whether it lives
-	@bash tools/docker_check.sh
+selection: lag                      ## train the suite of growth problems to the end, compare the rules; hours, resumable
+	@bash bench/selection/suite.sh; bash bench/selection/tables.sh
+docker-check: ; @bash tools/docker_check.sh     ## build the image without an engine, run it, ask it whether it lives
 install: lag                        ## install to $(DESTDIR)$(PREFIX)/bin
 	install -D -m 755 lag $(DESTDIR)$(PREFIX)/bin/lag
-clean:                              ## remove what was built
-	rm -rf build lag
+clean: ; rm -rf build lag           ## remove what was built
 help:                               ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 

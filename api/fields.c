@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/learner_steps.h"
 #include "api/parameters.h"
 #include "api/request_parts.h"
 
@@ -37,6 +38,7 @@ const char *field_type_words(const struct field *field)
     case FIELD_OBJECT: return "an object";
     case FIELD_ARRAY: return "a list";
     case FIELD_TOKENS: return "a list of token ids";
+    case FIELD_CHOICES: return "a list of names";
     case FIELD_OPERATORS: return "a list of operators such as [{\"op\": \"stack\", \"layers\": 12}]";
     case FIELD_TEXT: return "text";
     case FIELD_INTEGER: return "an integer";
@@ -45,6 +47,7 @@ const char *field_type_words(const struct field *field)
     case FIELD_CHOICE: return "text";
     case FIELD_K: return "\"auto\" or an integer";
     case FIELD_KEEP: return "text: all, winner or top:N";
+    case FIELD_LEARNER_STEPS: return "\"auto\", an integer, or a list of integers";
     case FIELD_OPTIMIZER: return "an object such as {\"name\": \"adamw\"}";
     case FIELD_SCHEDULE: return "an object such as {\"name\": \"constant\"}";
     case FIELD_ANY: break;
@@ -86,12 +89,13 @@ static bool has_type(const struct field *field, const cJSON *node)
 {
     switch (field->type) {
     case FIELD_OBJECT: case FIELD_OPTIMIZER: case FIELD_SCHEDULE: return cJSON_IsObject(node);
-    case FIELD_ARRAY: case FIELD_OPERATORS: case FIELD_TOKENS: return cJSON_IsArray(node);
+    case FIELD_ARRAY: case FIELD_OPERATORS: case FIELD_TOKENS: case FIELD_CHOICES: return cJSON_IsArray(node);
     case FIELD_TEXT: case FIELD_CHOICE: case FIELD_KEEP: return cJSON_IsString(node);
     case FIELD_INTEGER: return json_is_integer(node);
     case FIELD_NUMBER: return cJSON_IsNumber(node);
     case FIELD_BOOLEAN: return cJSON_IsBool(node);
     case FIELD_K: return json_is_integer(node) || cJSON_IsString(node);
+    case FIELD_LEARNER_STEPS: return learner_steps_has_type(node);
     case FIELD_ANY: return true;
     }
     return false;
@@ -187,6 +191,28 @@ static int tokens_check(const cJSON *node, const struct field *field, struct pla
     return error ? (int)error->code : 0;
 }
 
+static int choices_check(const cJSON *node, const struct field *field, struct place *place, struct error *error)
+{
+    unsigned seen = 0;
+    int index = 0;
+    const cJSON *element;
+    if (cJSON_GetArraySize(node) == 0)
+        return refuse(error, place, "%s must not be empty: %s", field_key(field), field->summary);
+    cJSON_ArrayForEach(element, node) {
+        size_t outer = place_enter_index(place, index++);
+        int choice = cJSON_IsString(element) ? choice_index(element->valuestring, field->choices) : -1;
+        if (!cJSON_IsString(element))
+            refuse(error, place, "a name in %s must be text, not %s", field_key(field), json_kind(element));
+        else if (choice < 0)
+            choice_check(field_key(field), element->valuestring, field->choices, place, error);
+        else if (seen & 1u << choice)
+            refuse(error, place, "%s is named twice; name it once", element->valuestring);
+        seen |= choice < 0 ? 0 : 1u << choice;
+        place_leave(place, outer);
+    }
+    return error ? (int)error->code : 0;
+}
+
 /* Is it the one value that is accepted today? */
 static bool is_todays(const struct field *field, const cJSON *node)
 {
@@ -212,9 +238,11 @@ static int value_check(const struct field *field, const cJSON *node, struct plac
     case FIELD_ARRAY: return elements_check(node, field, place, error);
     case FIELD_OPERATORS: return operators_check(node, place, error);
     case FIELD_TOKENS: return tokens_check(node, field, place, error);
+    case FIELD_CHOICES: return choices_check(node, field, place, error);
     case FIELD_OPTIMIZER: return named_check(&NAMED_OPTIMIZER, node, place, error);
     case FIELD_SCHEDULE: return named_check(&NAMED_SCHEDULE, node, place, error);
     case FIELD_KEEP: return keep_check(node->valuestring, place, error);
+    case FIELD_LEARNER_STEPS: return learner_steps_check(node, field->maximum, place, error);
     case FIELD_TEXT: code = text_check(field, node->valuestring, place, error); break;
     case FIELD_CHOICE: code = choice_check(key, node->valuestring, field->choices, place, error); break;
     case FIELD_INTEGER: case FIELD_NUMBER:
@@ -260,6 +288,30 @@ static void tokens_print(const struct token_list *tokens, struct buffer *out)
     buffer_text(out, "]");
 }
 
+static void choices_store(const cJSON *node, const char *choices, void *at)
+{
+    const cJSON *element;
+    unsigned bits = 0;
+    cJSON_ArrayForEach(element, node) bits |= 1u << choice_index(element->valuestring, choices);
+    memcpy(at, &bits, sizeof bits);
+}
+
+static void choices_print(const void *at, const char *choices, struct buffer *out)
+{
+    char name[CHOICE_BYTES];
+    unsigned bits;
+    bool first = true;
+    memcpy(&bits, at, sizeof bits);
+    buffer_text(out, "[");
+    for (int i = 0; choice_name(choices, i, name); i++) {
+        if (!(bits & 1u << i)) continue;
+        buffer_text(out, first ? "" : ", ");
+        buffer_json_string(out, name);
+        first = false;
+    }
+    buffer_text(out, "]");
+}
+
 static void field_store(const struct field *field, const cJSON *node, struct study_spec *spec)
 {
     char *at = (char *)spec + field->offset;
@@ -285,6 +337,8 @@ static void field_store(const struct field *field, const cJSON *node, struct stu
     }
     case STORE_TEXT: snprintf(at, (size_t)field->maximum + 1, "%s", null ? "" : node->valuestring); return;
     case STORE_TOKENS: tokens_store(node, (struct token_list *)(void *)at); return;
+    case STORE_LEARNERS: learner_steps_store(node, (struct learners_spec *)(void *)at); return;
+    case STORE_CHOICES: choices_store(node, field->choices, at); return;
     }
 }
 
@@ -327,6 +381,8 @@ void field_print(const struct field *field, const struct study_spec *spec, struc
         return;
     }
     case STORE_TOKENS: tokens_print((const struct token_list *)(const void *)at, out); return;
+    case STORE_LEARNERS: learner_steps_print((const struct learners_spec *)(const void *)at, out); return;
+    case STORE_CHOICES: choices_print(at, field->choices, out); return;
     case STORE_TEXT:
         if (field->nullable && !*at) buffer_text(out, "null");
         else buffer_json_string(out, at);

@@ -24,11 +24,14 @@ enum field_type {
     FIELD_OPTIMIZER,     /* by the trainer's tables */
     FIELD_SCHEDULE,
     FIELD_TOKENS,        /* a list of token ids; minimum and maximum: of an id */
+    FIELD_CHOICES,       /* a list of different names */
+    FIELD_LEARNER_STEPS, /* "auto", an integer, or a list of them; maximum: of one */
     FIELD_ANY            /* not looked into: comes with a later release */
 };
 
 /* How a value lies in struct study_spec. */
-enum field_store { STORE_NONE, STORE_INT, STORE_U64, STORE_DOUBLE, STORE_BOOL, STORE_ENUM, STORE_TEXT, STORE_TOKENS };
+enum field_store { STORE_NONE, STORE_INT, STORE_U64, STORE_DOUBLE, STORE_BOOL, STORE_ENUM, STORE_TEXT, STORE_TOKENS, STORE_LEARNERS,
+                   STORE_CHOICES /* unsigned: a bit per index */ };
 
 struct field {
     const char *pointer;         /* JSON pointer; "*" stands for any element */

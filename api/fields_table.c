@@ -1,4 +1,5 @@
 #include "api/fields.h"
+#include "study/stages.h"
 
 #include <limits.h>
 
@@ -38,6 +39,19 @@ static bool has_modes(const struct study_spec *spec)
 {
     return has_mode(spec, MODE_R) || has_mode(spec, MODE_S) || has_mode(spec, MODE_X);
 }
+static bool has_landscape(const struct study_spec *spec) { return spec->landscape.asked; }
+static bool has_learners(const struct study_spec *spec) { return spec->training.learners.count > 1; }
+static bool averages_weights(const struct study_spec *spec)
+{
+    return has_learners(spec) && spec->training.learners.mode == LEARNERS_WEIGHTS;
+}
+static bool has_outer(const struct study_spec *spec)
+{
+    return averages_weights(spec) && spec->training.learners.outer.name != OUTER_NONE;
+}
+static bool has_growth(const struct study_spec *spec) { return spec->training.learners.batch_growth > 0; }
+static bool has_why(const struct study_spec *spec) { return spec->training.learners.why[0] != '\0'; }
+static bool has_landscape_top(const struct study_spec *spec) { return landscape_wants(&spec->landscape, LANDSCAPE_HESSIAN); }
 static bool is_window(const struct study_spec *spec) { return spec->training.average.kind == AVERAGE_WINDOW; }
 static bool is_ema(const struct study_spec *spec) { return spec->training.average.kind == AVERAGE_EMA; }
 
@@ -91,7 +105,7 @@ static const struct field ROWS[] = {
      .summary = "attention heads"},
     {"/target/ff", FIELD_INTEGER, FROM(1, 1 << 20), IN(INT, target.ff), .shown = has_target_ff,
      .summary = "hidden units of an MLP"},
-    {"/target/context", FIELD_INTEGER, FROM(1, 1 << 24), IN(INT, target.context), .shown = has_target_context,
+    {"/target/context", FIELD_INTEGER, FROM(1, 1 << 20), IN(INT, target.context), .shown = has_target_context,
      .summary = "positions"},
     {"/max_candidates", FIELD_INTEGER, FROM(1, SPEC_CANDIDATES_MAX), .fallback = "16",
      IN(INT, max_candidates), .shown = has_max_candidates,
@@ -108,30 +122,21 @@ static const struct field ROWS[] = {
     {"/training/batch", FIELD_INTEGER, FROM(1, 65536), .fallback = "16", IN(INT, training.batch),
      .summary = "sequences per step over all learners"},
     {"/training/context", FIELD_INTEGER, FROM(1, 1 << 20), .fallback = "min(256, positions)",
-     IN(INT, training.context), .summary = "tokens per sequence"},
+     IN(INT, training.context), .summary = "tokens per sequence; at most the positions of every grown candidate"},
     {"/training/steps", FIELD_INTEGER, FROM(1, 1000000000), .fallback = "20000", IN(U64, training.steps),
      .summary = "the horizon T of the full run; a trial trains at most selection.max_k of them"},
-    {"/training/learning_rate", FIELD_NUMBER, FROM(1e-10, 100), .fallback = "adamw: min(2e-3, 0.4 / width)",
+    {"/training/learning_rate", FIELD_NUMBER, FROM(1e-10, 100),
+     .fallback = "by optimizer: adamw min(2e-3, 0.4 / width), schedule_free_adamw twice that, sgd 0.1, schedule_free_sgd 1; "
+                 "with the power schedule 0.02",
      IN(DOUBLE, training.learning_rate), .summary = "peak learning rate"},
     {"/training/optimizer", FIELD_OPTIMIZER, .fallback = "adamw", .summary = "the optimizer's name and parameters"},
-    {"/training/optimizer/momentum", FIELD_ANY, LATER, .summary = "momentum of sgd"},
-    {"/training/optimizer/nesterov", FIELD_ANY, LATER, .summary = "Nesterov momentum of sgd"},
-    {"/training/optimizer/r", FIELD_ANY, LATER, .summary = "polynomial weight power of schedule-free averaging"},
-    {"/training/optimizer/weight_power", FIELD_ANY, LATER, .summary = "rate power of schedule-free averaging"},
-    {"/training/optimizer/decay_at", FIELD_ANY, LATER, .summary = "where schedule-free weight decay acts"},
-    {"/training/optimizer/decoupling", FIELD_ANY, LATER, .summary = "decoupling constant of schedule-free averaging"},
-    {"/training/optimizer/averaged_moments", FIELD_ANY, LATER, .summary = "moments of the averaged gradients"},
     {"/training/schedule", FIELD_SCHEDULE, .fallback = "constant", .summary = "the schedule's name and parameters"},
-    {"/training/schedule/a", FIELD_ANY, LATER, .summary = "amplitude of the power schedule"},
-    {"/training/schedule/b", FIELD_ANY, LATER, .summary = "exponent of the power schedule"},
-    {"/training/schedule/maximum", FIELD_ANY, LATER, .summary = "largest rate of the power schedule"},
-    {"/training/schedule/tokens_seen", FIELD_ANY, LATER, .summary = "tokens seen before the study"},
-    {"/training/clip", FIELD_NUMBER, FROM(0, 1e6), .fallback = "1.0", IN(DOUBLE, training.clip),
+    {"/training/clip", FIELD_NUMBER, FROM(0, 1e6), .fallback = "1.0; schedule-free 0", IN(DOUBLE, training.clip),
      .summary = "largest global gradient norm; 0: off"},
     {"/training/seed", FIELD_INTEGER, FROM(0, COUNT_MAX), .fallback = "1", IN(U64, training.seed),
      .summary = "seed of data order, growth and ranking"},
     {"/training/average", FIELD_OBJECT, .summary = "running average of the weights that evaluations look at"},
-    {"/training/average/kind", FIELD_CHOICE, .choices = "none|window|ema", .fallback = "window",
+    {"/training/average/kind", FIELD_CHOICE, .choices = "none|window|ema", .fallback = "window; schedule-free none",
      IN(ENUM, training.average.kind), .summary = "how the weights are averaged"},
     {"/training/average/fraction", FIELD_NUMBER, FROM(0.001, 1), .fallback = "0.2",
      IN(DOUBLE, training.average.fraction), .shown = is_window,
@@ -140,20 +145,30 @@ static const struct field ROWS[] = {
      IN(DOUBLE, training.average.decay), .shown = is_ema,
      .summary = "ema: the share of the old average that a step keeps"},
     {"/training/parametrization", FIELD_CHOICE, .choices = "standard|mup|completep|ntp", .fallback = "standard",
-     ONLY("\"standard\""), .summary = "how initial values and rates scale with the size"},
+     IN(ENUM, training.parametrization),
+     .summary = "how rates and new random weights scale with the size; the base is the checkpoint's own shape"},
     {"/training/width_learning_rate", FIELD_CHOICE, .choices = "given|scaled", .fallback = "scaled",
      IN(BOOL, training.width_rate_scaled),
-     .summary = "scaled: hidden rates are divided by n after an n-fold width clone"},
-    {"/training/learners", FIELD_INTEGER, FROM(1, 64), .fallback = "1", ONLY("1"), .summary = "replicas under K-AVG"},
+     .summary = "standard only; scaled: hidden rates are divided by n where a unit gets n copies (hyperclone, staged, fpi, aki)"},
+    {"/training/learners", FIELD_INTEGER, FROM(1, LEARNERS_MAX), .fallback = "1", IN(INT, training.learners.count),
+     .summary = "replicas that train one candidate together, each on its share of the batch (K-AVG)"},
     {"/training/learners_mode", FIELD_CHOICE, .choices = "weights|gradients", .fallback = "weights",
-     ONLY("\"weights\""), .shown = never, .summary = "what K-AVG averages"},
-    {"/training/average_every", FIELD_ANY, LATER, .summary = "K of K-AVG"},
-    {"/training/outer", FIELD_OBJECT, .shown = never, .summary = "outer optimizer of K-AVG"},
-    {"/training/outer/name", FIELD_CHOICE, .choices = "none|nesterov", .fallback = "none", ONLY("\"none\""),
-     .shown = never, .summary = "its name"},
-    {"/training/outer/learning_rate", FIELD_ANY, LATER, .summary = "its learning rate"},
-    {"/training/outer/momentum", FIELD_ANY, LATER, .summary = "its momentum"},
-    {"/training/batch_growth", FIELD_ANY, LATER, .summary = "growth of the batch per K-AVG round"},
+     IN(ENUM, training.learners.mode), .shown = has_learners,
+     .summary = "weights: learners take steps of their own and are averaged; gradients: data parallelism, one update per step"},
+    {"/training/average_every", FIELD_LEARNER_STEPS, FROM(1, LEARNERS_STEPS_MAX), .fallback = "4",
+     IN(LEARNERS, training.learners), .shown = averages_weights,
+     .summary = "K: steps between averages, one number for all learners or a list; auto: measured when the study is admitted"},
+    {"/training/average_every_why", FIELD_TEXT, FROM(0, LEARNERS_WHY_BYTES - 1), IN(TEXT, training.learners.why),
+     .shown = has_why, .summary = "written when auto was resolved: how it came to K"},
+    {"/training/outer", FIELD_OBJECT, .shown = averages_weights, .summary = "the step on averages (DiLoCo)"},
+    {"/training/outer/name", FIELD_CHOICE, .choices = "none|nesterov", .fallback = "none",
+     IN(ENUM, training.learners.outer.name), .shown = averages_weights, .summary = "none: the average itself"},
+    {"/training/outer/learning_rate", FIELD_NUMBER, FROM(1e-6, 10), .fallback = "0.7",
+     IN(DOUBLE, training.learners.outer.learning_rate), .shown = has_outer, .summary = "its learning rate"},
+    {"/training/outer/momentum", FIELD_NUMBER, FROM(0, 0.9999999), .fallback = "0.9",
+     IN(DOUBLE, training.learners.outer.momentum), .shown = has_outer, .summary = "its momentum"},
+    {"/training/batch_growth", FIELD_NUMBER, FROM(0, 1), .fallback = "0", IN(DOUBLE, training.learners.batch_growth),
+     .shown = has_growth, .summary = "g: round n reads a batch of (1 + g n) times the first at the rate divided by its root"},
     {"/training/recompute", FIELD_BOOLEAN, .fallback = "false", IN(BOOL, training.recompute),
      .summary = "recompute block activations in the backward pass: less memory, more work, the same bits"},
     {"/training/compute", FIELD_CHOICE, .choices = "f32|bf16", .fallback = "f32", IN(ENUM, training.compute),
@@ -180,9 +195,24 @@ static const struct field ROWS[] = {
      .summary = "stop hopeless candidates early"},
     {"/selection/seeds", FIELD_INTEGER, FROM(1, 64), .fallback = "1", ONLY("1"), .summary = "seeds per candidate"},
 
-    {"/landscape", FIELD_ANY, LATER, .summary = "sharpness measurements along the way"},
-    {"/stages", FIELD_ANY, LATER, .summary = "adaptive gradual stacking"},
-    {"/prop_alpha", FIELD_ANY, LATER, .summary = "how stages share the steps"},
+    {"/landscape", FIELD_OBJECT, .shown = has_landscape,
+     .summary = "curvature of every candidate on a fixed batch: at the start, at the end, and every so many steps"},
+    {"/landscape/every", FIELD_INTEGER, FROM(1, 1000000000), .fallback = "none", .nullable = true,
+     IN(U64, landscape.every), .summary = "steps between measurements, beside those at the start and at the end"},
+    {"/landscape/top", FIELD_INTEGER, FROM(1, LANDSCAPE_TOP_MAX), .fallback = "1", IN(INT, landscape.top),
+     .shown = has_landscape_top, .summary = "how many of the Hessian's largest eigenvalues"},
+    {"/landscape/what", FIELD_CHOICES, .choices = "hessian|preconditioned|trace|ntk",
+     .fallback = "[\"hessian\", \"preconditioned\"]", IN(CHOICES, landscape.what),
+     .summary = "what is measured; the stability ratio comes with preconditioned"},
+    {"/stages", FIELD_ARRAY, FROM(1, SPEC_STAGES_MAX), .shown = never,
+     .summary = "adaptive gradual stacking: depths, one after the other, each a search and a training to its end"},
+    {"/stages/*/layers", FIELD_INTEGER, FROM(1, PARAMETER_LIST_MAX), .summary = "the stage's depth, above the one before"},
+    {"/stages/*/steps", FIELD_INTEGER, FROM(1, 1000000000), .fallback = "by prop_alpha",
+     .summary = "the stage's steps: the horizon of its schedule"},
+    {"/prop_alpha", FIELD_NUMBER, FROM(0, 8), .shown = never,
+     .summary = "shares training.steps out over stages without steps: stage j of S gets j^alpha / (1 + … + S^alpha)"},
+    {"/baselines", FIELD_CHOICES, .choices = STAGES_BASELINES, .fallback = "none",
+     .shown = never, .summary = "operators whose chain of stages runs beside, chosen without a search"},
     {"/keep", FIELD_KEEP, .fallback = "top:3", .summary = "whose files are kept: all, winner or top:N"},
 };
 
@@ -196,6 +226,10 @@ const struct field *field_rows(int *count)
 _Static_assert(CORPUS_AUTO == 0 && CORPUS_BYTES == 1 && CORPUS_SAFETENSORS == 6, "/data/format");
 _Static_assert(SAMPLER_RANDOM == 0 && SAMPLER_SEQUENTIAL == 1, "/data/sampler");
 _Static_assert(AVERAGE_NONE == 0 && AVERAGE_WINDOW == 1 && AVERAGE_EMA == 2, "/training/average/kind");
+_Static_assert(LANDSCAPE_HESSIAN == 0 && LANDSCAPE_PRECONDITIONED == 1 && LANDSCAPE_TRACE == 2 && LANDSCAPE_NTK == 3,
+               "/landscape/what");
+_Static_assert(LEARNERS_WEIGHTS == 0 && LEARNERS_GRADIENTS == 1, "/training/learners_mode");
+_Static_assert(OUTER_NONE == 0 && OUTER_NESTEROV == 1, "/training/outer/name");
 _Static_assert(PRODUCT_F32 == 0 && PRODUCT_BF16 == 1, "/training/compute");
 _Static_assert(RANK_BY_LOSS == 0 && RANK_BY_PREDICTED == 1, "/selection/rank_by");
 _Static_assert(MOMENTS_RESET == 0 && MOMENTS_CARRY == 1 && MOMENTS_OLD_ONLY == 2, "/candidates/*/moments");

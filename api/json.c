@@ -33,13 +33,17 @@ static long find_long_number(const char *text, size_t length)
 
 int json_read(const char *text, size_t length, cJSON **tree, struct error *error)
 {
+    return json_read_most(text, length, SPEC_JSON_BYTES_MAX, tree, error);
+}
+
+int json_read_most(const char *text, size_t length, size_t most, cJSON **tree, struct error *error)
+{
     struct error own = {0};
     if (!error) error = &own;
     *tree = NULL;
     json_setup();
-    if (length > SPEC_JSON_BYTES_MAX)
-        return error_set(error, ERROR_TOO_LARGE, "the JSON text has %zu bytes; the limit is %d", length,
-                         SPEC_JSON_BYTES_MAX);
+    if (length > most)
+        return error_set(error, ERROR_TOO_LARGE, "the JSON text has %zu bytes; the limit is %zu", length, most);
     int code = json_check(text, length, JSON_DEPTH, error);
     /* a duplicate key or a number out of bounds has a place: it is a wrong value in well-formed JSON */
     if (code == ERROR_SYNTAX && error->detail_count > 0) code = (int)(error->code = ERROR_INVALID);
@@ -305,4 +309,26 @@ void json_key(struct buffer *out, bool *first, const char *name)
     *first = false;
     buffer_json_string(out, name);
     buffer_text(out, ": ");
+}
+
+void json_write(struct buffer *out, const cJSON *node)
+{
+    bool object = cJSON_IsObject(node), first = true;
+    const cJSON *child;
+    if (cJSON_IsString(node)) {
+        buffer_json_string(out, node->valuestring);
+    } else if (cJSON_IsNumber(node)) {
+        json_number(out, node->valuedouble);
+    } else if (!object && !cJSON_IsArray(node)) {
+        buffer_text(out, cJSON_IsTrue(node) ? "true" : cJSON_IsFalse(node) ? "false" : "null");
+    } else {
+        buffer_text(out, object ? "{" : "[");
+        cJSON_ArrayForEach(child, node) {
+            if (object) json_key(out, &first, child->string);
+            else buffer_text(out, first ? "" : ", ");
+            first = false;
+            json_write(out, child);
+        }
+        buffer_text(out, object ? "}" : "]");
+    }
 }

@@ -14,6 +14,8 @@
  * ERROR_INVALID (duplicate key, integer over 2^53) with the pointer, ERROR_TOO_LARGE, ERROR_NO_MEMORY. Free with
  * cJSON_Delete. */
 int json_read(const char *text, size_t length, cJSON **tree, struct error *error);
+/* The same with another limit. */
+int json_read_most(const char *text, size_t length, size_t most, cJSON **tree, struct error *error);
 
 /* A member by exact name; NULL if absent (or `object` is NULL or no object). */
 const cJSON *json_member(const cJSON *object, const char *name);
@@ -58,5 +60,8 @@ void json_number(struct buffer *out, double value);
 void json_unsigned(struct buffer *out, uint64_t value);
 /* `"name": ` with a comma before it unless it is the first of its object (*first is cleared). */
 void json_key(struct buffer *out, bool *first, const char *name);
+
+/* A tree as text, numbers by json_number. */
+void json_write(struct buffer *out, const cJSON *node);
 
 #endif

@@ -21,13 +21,13 @@ static const char *const TYPE_WORDS[] = {
 
 /* ---- reading ---- */
 
-static int read_number(const struct parameter *row, const cJSON *node, const struct place *place,
+static int read_number(const struct parameter *row, const cJSON *node, bool judged, const struct place *place,
                        struct parameter_value *value, struct error *error)
 {
     bool whole = row->type == PARAMETER_INTEGER;
     if (whole ? !json_is_integer(node) : !cJSON_IsNumber(node))
         return refuse(error, place, "%s must be %s, not %s", row->name, TYPE_WORDS[row->type], json_kind(node));
-    int code = range_check(row->name, node->valuedouble, row->minimum, row->maximum, place, error);
+    int code = whole && !judged ? 0 : range_check(row->name, node->valuedouble, row->minimum, row->maximum, place, error);
     if (code) return code;
     if (whole) value->integer = (int64_t)node->valuedouble;
     value->number = node->valuedouble;
@@ -140,7 +140,7 @@ static int read_text(const struct parameter *row, const cJSON *node, const struc
     return 0;
 }
 
-static int read_value(const struct parameter *row, const cJSON *node, struct place *place,
+static int read_value(const struct parameter *row, const cJSON *node, bool judged, struct place *place,
                       struct parameter_value *value, struct error *error)
 {
     value->present = true;
@@ -152,7 +152,7 @@ static int read_value(const struct parameter *row, const cJSON *node, struct pla
         return 0;
     }
     switch (row->type) {
-    case PARAMETER_INTEGER: case PARAMETER_NUMBER: return read_number(row, node, place, value, error);
+    case PARAMETER_INTEGER: case PARAMETER_NUMBER: return read_number(row, node, judged, place, value, error);
     case PARAMETER_CHOICE: return read_choice(row, node, place, value, error);
     case PARAMETER_INTEGERS: case PARAMETER_PAIRS: return read_list(row, node, place, value, error);
     case PARAMETER_NUMBERS: return read_numbers(row, node, place, value, error);
@@ -204,7 +204,7 @@ static int read_fallback(const struct parameter *row, struct place *place, struc
     cJSON *node;
     int code = json_read(row->fallback, strlen(row->fallback), &node, error);
     if (code) return code;
-    code = read_value(row, node, place, value, error);
+    code = read_value(row, node, true, place, value, error);
     cJSON_Delete(node);
     return code;
 }
@@ -219,7 +219,8 @@ int parameters_read(const struct parameter_table *table, const cJSON *object, st
         int index = parameter_index(table, child->string);
         size_t outer = place_enter(place, child->string);
         int code = index < 0 ? refuse_unknown(table, child->string, place, error)
-                             : read_value(&table->parameters[index], child, place, &values[index], error);
+                             : read_value(&table->parameters[index], child, !table->owner_judges, place,
+                                          &values[index], error);
         place_leave(place, outer);
         if (index >= 0) values[index].given = true;
         if (code == ERROR_NO_MEMORY) return code;

@@ -15,6 +15,7 @@ struct parameter_table {
      * NULL: none. */
     int (*unknown)(const struct parameter_table *table, const char *member, const struct place *place,
                    struct error *error);
+    bool owner_judges;                  /* ranges of integers are left to the owner, who knows nearer valid values */
 };
 
 /* Reads the members of `object` into values[count] (zeroed by the caller, in the table's order; lists are owned by

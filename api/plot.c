@@ -42,7 +42,7 @@ void plot_style(struct buffer *out)
     for (int i = 0; i < COLOURS; i++)
         buffer_format(out, ".c%d{stroke:%s}.dot.c%d{fill:%s}\n", i, LIGHT[i], i, LIGHT[i]);
     for (int i = 1; i < DASHES; i++) buffer_format(out, ".d%d{stroke-dasharray:%s}\n", i, DASH[i]);
-    buffer_text(out, ".end{stroke-dasharray:none}\n@media (prefers-color-scheme:dark){\n"
+    buffer_text(out, ".end{stroke-dasharray:none}\n@media screen and (prefers-color-scheme:dark){\n"
         "text{fill:#e6edf3}.note,.tick,.name{fill:#9ba6b2}.ground{fill:#0d1117}.grid{stroke:#262d36}\n"
         ".axis{stroke:#8b949e}.mark{stroke:#e6edf3}\n");
     for (int i = 0; i < COLOURS; i++)
@@ -63,10 +63,10 @@ void plot_curve_class(struct buffer *out, const struct plot *plot, int place)
 
 /* ---- order and range ---- */
 
-static bool plot_order(struct plot *plot)
+bool plot_init(struct plot *plot, const struct study *study, const struct study_outcome *outcome)
 {
     int count = 0;
-    plot->count = plot->study->spec->candidate_count;
+    *plot = (struct plot){.study = study, .outcome = outcome, .count = study->spec->candidate_count};
     plot->order = memory_array((size_t)plot->count, sizeof *plot->order);
     if (!plot->order) return false;
     const struct ranking *ranking = plot->outcome ? &plot->outcome->ranking : NULL;
@@ -75,7 +75,13 @@ static bool plot_order(struct plot *plot)
     return true;
 }
 
-static double last_step(const struct plot *plot)
+void plot_fini(struct plot *plot)
+{
+    memory_free(plot->order);
+    plot->order = NULL;
+}
+
+double plot_last_step(const struct plot *plot)
 {
     double last = 0;
     for (int i = 0; i < plot->count; i++) {
@@ -98,7 +104,7 @@ static void mark(struct buffer *out, const struct panel *panel, double step, con
     if (text) plot_label(out, "name", right ? x + 5 : x - 5, panel->top - rise + 9, right ? "start" : "end", text);
 }
 
-static void marks(struct buffer *out, const struct panel *panel, const struct study_outcome *outcome, bool labelled)
+void plot_marks(struct buffer *out, const struct panel *panel, const struct study_outcome *outcome, bool labelled)
 {
     char text[64];
     if (!outcome || !outcome->k) return;
@@ -223,39 +229,40 @@ static void enlarged(struct buffer *out, const struct plot *plot, double top, do
     if (panel.height < ZOOM_LEAST || last < 12 || !panel_fit(out, &panel, plot)) return;
     plot_label(out, "note", LEGEND_RIGHT, panel.top - 9, "end", "the last stretch, enlarged");
     panel_axes(out, &panel, NULL, NULL);
-    marks(out, &panel, plot->outcome, false);
+    plot_marks(out, &panel, plot->outcome, false);
     panel_curves(out, &panel, plot);
 }
 
 static void draw(struct buffer *out, const struct plot *plot, const char *title)
 {
     int height = LEGEND_TOP + ROW * (plot->count + 2) + 20;
-    double last = last_step(plot);
+    double last = plot_last_step(plot);
     if (height < LEAST_HEIGHT) height = LEAST_HEIGHT;
     struct panel panel = {.clip = "curves", .left = 72, .top = 88, .width = 516, .height = height - 88 - 58,
                           .first_step = 0, .last_step = fmax(last, 10)};
-    head(out, plot, title, height);
+    head(out, plot, title, height + plot_landscape_height(plot));
     bool any = panel_fit(out, &panel, plot);
     panel_axes(out, &panel, "training steps after growing (logarithmic)", "validation loss (nats per token)");
     if (any) panel_curves(out, &panel, plot);
     else
         plot_label(out, "name", panel.left + panel.width / 2, panel.top + panel.height / 2, "middle",
                    "no evaluation yet");
-    if (any) marks(out, &panel, plot->outcome, true);
+    if (any) plot_marks(out, &panel, plot->outcome, true);
     if (panel.cut) plot_label(out, "note", panel.left + 6, panel.top + 12, "start", "higher losses are cut off");
     double end = legend(out, plot);
     enlarged(out, plot, end, panel.top + panel.height, last);
+    plot_landscape(out, plot, height, last);
     buffer_text(out, "</svg>\n");
 }
 
 void response_plot(struct buffer *out, const struct study *study, const struct study_outcome *outcome,
                    const char *title)
 {
-    struct plot plot = {.study = study, .outcome = outcome};
-    if (!plot_order(&plot)) {
+    struct plot plot;
+    if (!plot_init(&plot, study, outcome)) {
         out->failed = true;
         return;
     }
     draw(out, &plot, title);
-    memory_free(plot.order);
+    plot_fini(&plot);
 }

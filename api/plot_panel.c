@@ -25,9 +25,14 @@ double panel_y(const struct panel *panel, double loss)
     return panel->top + panel->height * (1 - fmin(fmax(share, -2), 3));
 }
 
+static double panel_loss(const struct panel *panel, const struct point *point)
+{
+    return panel->raw ? point->raw_loss : point->loss;
+}
+
 static bool in_panel(const struct panel *panel, const struct point *point)
 {
-    return isfinite(point->loss) && (double)point->step >= panel->first_step && (double)point->step <= panel->last_step;
+    return isfinite(panel_loss(panel, point)) && (double)point->step >= panel->first_step && (double)point->step <= panel->last_step;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -43,7 +48,7 @@ static int collect_losses(const struct panel *panel, const struct plot *plot, do
         const struct curve *curve = &plot->study->candidates[i].curve;
         for (int j = 0; j < curve->count; j++) {
             if (!in_panel(panel, &curve->points[j])) continue;
-            if (losses) losses[count] = curve->points[j].loss;
+            if (losses) losses[count] = panel_loss(panel, &curve->points[j]);
             count++;
         }
     }
@@ -182,7 +187,7 @@ static void curve_path(struct buffer *out, const struct panel *panel, const stru
     for (int j = 0; j < curve->count; j++) {
         const struct point *point = &curve->points[j];
         double x = panel_x(panel, (double)point->step);
-        if (!isfinite(point->loss)) {
+        if (!isfinite(panel_loss(panel, point))) {
             open = false;
             continue;
         }
@@ -190,7 +195,7 @@ static void curve_path(struct buffer *out, const struct panel *panel, const stru
         buffer_text(out, open ? "L" : "M");
         plot_coordinate(out, x);
         buffer_text(out, " ");
-        plot_coordinate(out, panel_y(panel, point->loss));
+        plot_coordinate(out, panel_y(panel, panel_loss(panel, point)));
         open = true;
         last = point;
         last_x = x;
@@ -198,10 +203,10 @@ static void curve_path(struct buffer *out, const struct panel *panel, const stru
     buffer_text(out, last ? "\"" : "M0 0\"");
 }
 
-static const struct point *last_finite(const struct curve *curve)
+static const struct point *last_finite(const struct panel *panel, const struct curve *curve)
 {
     for (int j = curve->count - 1; j >= 0; j--)
-        if (isfinite(curve->points[j].loss)) return &curve->points[j];
+        if (isfinite(panel_loss(panel, &curve->points[j]))) return &curve->points[j];
     return NULL;
 }
 
@@ -209,9 +214,9 @@ static const struct point *last_finite(const struct curve *curve)
 static void curve_end(struct buffer *out, const struct panel *panel, const struct plot *plot, int place)
 {
     const struct candidate *candidate = &plot->study->candidates[plot->order[place]];
-    const struct point *end = last_finite(&candidate->curve);
-    if (!end || !in_panel(panel, end) || end->loss > panel->high) return;
-    double x = panel_x(panel, (double)end->step), y = panel_y(panel, end->loss);
+    const struct point *end = last_finite(panel, &candidate->curve);
+    if (!end || !in_panel(panel, end) || panel_loss(panel, end) > panel->high) return;
+    double x = panel_x(panel, (double)end->step), y = panel_y(panel, panel_loss(panel, end));
     buffer_text(out, "<path class=\"");
     plot_curve_class(out, plot, place);
     if (candidate->state == CANDIDATE_DIVERGED || candidate->state == CANDIDATE_FAILED)

@@ -4,47 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/request_parts.h"
+#include "api/recipe_parts.h"
 #include "api/response_parts.h"
 #include "base/memory.h"
 
 enum { RECIPE_FORMAT = 1 };
 
 /* ---- writing ---- */
-
-static void write_pytorch(struct buffer *out, const struct training *training, uint64_t step, double scale)
-{
-    const struct optimizer_spec *adamw = &training->optimizer;
-    char rate[NUMBER_BYTES], b1[NUMBER_BYTES], b2[NUMBER_BYTES], epsilon[NUMBER_BYTES], decay[NUMBER_BYTES],
-        clip[NUMBER_BYTES], factor[NUMBER_BYTES], text[1024];
-    int count;
-    number_text(training->learning_rate, rate);
-    number_text(adamw->beta1, b1);
-    number_text(adamw->beta2, b2);
-    number_text(adamw->epsilon, epsilon);
-    number_text(adamw->weight_decay, decay);
-    number_text(training->clip, clip);
-    number_text(scale, factor);
-    int length = snprintf(text, sizeof text,
-                          "torch.optim.AdamW(parameters, lr=%s, betas=(%s, %s), eps=%s, weight_decay=%s) "
-                          "with weight_decay=0 for tensors of one dimension; ",
-                          rate, b1, b2, epsilon, decay);
-    if (training->clip > 0)
-        length += snprintf(text + length, sizeof text - (size_t)length, "clip_grad_norm_(parameters, %s); ", clip);
-    if (scale != 1)
-        length += snprintf(text + length, sizeof text - (size_t)length,
-                           "multiply the rate of the matrices inside the blocks by %s; ", factor);
-    if (training->compute == PRODUCT_BF16)
-        length += snprintf(text + length, sizeof text - (size_t)length,
-                           "forward and loss under autocast to bfloat16; ");
-    snprintf(text + length, sizeof text - (size_t)length,
-             "rate: %llu steps of linear warm-up, then %s, up to step %llu; go on from step %llu with exp_avg, "
-             "exp_avg_sq and "
-             "step out of optimizer.safetensors (.m, .v, .step; raw weights: .w)",
-             (unsigned long long)training->schedule.warmup_steps, schedule_rows(&count)[training->schedule.name].name,
-             (unsigned long long)training->steps, (unsigned long long)step);
-    buffer_json_string(out, text);
-}
 
 void response_recipe(struct buffer *out, const struct study_view *view)
 {
@@ -57,9 +23,9 @@ void response_recipe(struct buffer *out, const struct study_view *view)
         return;
     }
     uint64_t step = outcome->k;
-    uint64_t tokens = step * (uint64_t)spec->training.batch * (uint64_t)spec->training.context;
+    uint64_t tokens = training_tokens(&spec->training, step);
     double width = candidate_width_factor(out, view, outcome->choice);
-    double scale = spec->training.width_rate_scaled && isfinite(width) ? 1 / width : 1;
+    double scale = isfinite(width) ? training_hidden_rate_scale(&spec->training, width) : 1;
     buffer_text(out, "{");
     member_unsigned(out, &first, "format", RECIPE_FORMAT);
     member_text(out, &first, "study", spec->name);
@@ -67,15 +33,16 @@ void response_recipe(struct buffer *out, const struct study_view *view)
     member_unsigned(out, &first, "step", step);
     member_unsigned(out, &first, "tokens", tokens);
     member_unsigned(out, &first, "tokens_seen", view->parent_tokens_seen + tokens);
-    member_unsigned(out, &first, "data_cursor", step);
+    member_unsigned(out, &first, "data_cursor", view->first_data_step + step);
     echo_members(spec, "/training", &first, out);
     json_key(out, &first, "data");
     echo_object(spec, "/data", out);
     member_number(out, &first, "width_factor", width);
     member_number(out, &first, "learning_rate_scale", scale);
+    bool laws = recipe_write_law(out, view, scale, &first) && spec->training.parametrization != PARAMETRIZATION_STANDARD;
     member_text(out, &first, "state", "optimizer.safetensors");
     json_key(out, &first, "pytorch");
-    write_pytorch(out, &spec->training, step, scale);
+    recipe_write_pytorch(out, &spec->training, step, scale, laws);
     buffer_text(out, "}");
 }
 
@@ -121,7 +88,7 @@ static double take_scale(cJSON *tree, struct error *error)
 }
 
 /* Takes out all that is not a training field and leaves a `training` object behind. */
-static void take_cursor(cJSON *tree, struct recipe *recipe, struct error *error)
+static void take_cursor(cJSON *tree, const struct shape *shape, struct recipe *recipe, struct error *error)
 {
     static const char *const words[] = {"state", "pytorch", "width_factor"};
     struct place place = {0};
@@ -134,6 +101,7 @@ static void take_cursor(cJSON *tree, struct recipe *recipe, struct error *error)
     recipe->tokens_seen = take_count(tree, "tokens_seen", error);
     recipe->data_cursor = take_count(tree, "data_cursor", error);
     recipe->learning_rate_scale = take_scale(tree, error);
+    recipe_take_base(tree, shape, &recipe->base, error);
     take_text(tree, "study", recipe->study, sizeof recipe->study);
     take_text(tree, "candidate", recipe->candidate, sizeof recipe->candidate);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -158,12 +126,12 @@ static int recipe_fill(cJSON *tree, const struct shape *shape, struct recipe *re
     struct place place = {0};
     struct study_spec *spec = memory_new(sizeof *spec);
     if (!spec) return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the recipe; try again later");
-    take_cursor(tree, recipe, error);
+    take_cursor(tree, shape, recipe, error);
     cJSON *data = cJSON_DetachItemFromObjectCaseSensitive(tree, "data");
     spec->training.objective = objective_defaults(shape->family);
     read_data(data, spec, recipe, error);
     int code = fields_check(tree, "/training", &place, error);
-    if (!code) code = training_resolve(tree, shape, spec, &place, error);
+    if (!code) code = training_resolve(tree, shape, shape->context, spec, &place, error);
     recipe->training = spec->training;
     cJSON_Delete(data);
     memory_free(spec);

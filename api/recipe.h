@@ -9,6 +9,9 @@
  *   data                a study's `data` object, resolved
  *   width_factor        copies of each unit of the stream, on average: n of an n-fold clone; else 1 (null: not known)
  *   learning_rate_scale what hidden learning rates are multiplied by: 1 / n under width_learning_rate "scaled", else 1
+ *   base                sizes that the parametrization's ratios refer to: the parent's; null: standard
+ *   laws                of tensors that differ from the rest, what their rate, weight decay and epsilon are multiplied by,
+ *                       and their gradients in the norm that is clipped; follows from base and the shape
  *   state               the file that holds raw weights and moments: "optimizer.safetensors"
  *   pytorch             the same in words of PyTorch
  *
@@ -23,6 +26,7 @@ struct recipe {
     struct spec_data data;
     uint64_t step, tokens, tokens_seen, data_cursor;
     double learning_rate_scale;
+    struct shape base;
     char study[129], candidate[SPEC_NAME_MAX + 1];
 };
 

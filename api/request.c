@@ -47,11 +47,16 @@ int request_new(struct request **request, const char *text, size_t length, struc
     *request = NULL;
     struct request *made = memory_new(sizeof *made);
     if (!made) return error_set(error, ERROR_NO_MEMORY, "not enough memory to read the request; try again later");
+    cJSON *filled = NULL;
     int code = json_read(text, length, &made->tree, error);
     if (!code && !cJSON_IsObject(made->tree))
         code = refuse(error, &place, "a study must be a JSON object, not %s", json_kind(made->tree));
-    if (!code) code = fields_check(made->tree, "", &place, error);
-    if (!code) code = candidates_check(made->tree, error);
+    if (!code && request_is_staged(made)) code = stages_template_tree(made->tree, &filled, error);
+    const cJSON *checked = filled ? filled : made->tree;
+    if (!code) code = fields_check(checked, "", &place, error);
+    if (!code && !(filled && !json_member(checked, "candidates"))) code = candidates_check(checked, error);
+    if (!code) code = stages_check(made, error);
+    cJSON_Delete(filled);
     if (code) {
         request_free(made);
         return code;
@@ -138,7 +143,7 @@ int request_training(const char *text, size_t length, const struct shape *shape,
         code = error_set(error, ERROR_NO_MEMORY, "not enough memory to read the training; try again later");
     } else {
         spec->training.objective = objective_defaults(shape->family);
-        code = training_resolve(tree, shape, spec, &place, error);
+        code = training_resolve(tree, shape, shape->context, spec, &place, error);
     }
     if (!code) *training = spec->training;
     memory_free(spec);

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "study/spec.h"
+#include "study/stages.h"
 
 struct request;
 
@@ -35,6 +36,8 @@ const char *request_partner(const struct request *request, int index, char point
 struct request_facts {
     struct shape parent;
     double dropout;
+    uint64_t tokens_seen;               /* by the parent's lineage */
+    bool tokens_seen_known;
     enum corpus_format format;          /* resolved */
     uint64_t train_tokens, valid_tokens;   /* after splitting */
     const struct growth_partner *partners; /* borrowed, they must outlive the spec; [i] is request_partner's i-th */
@@ -50,6 +53,31 @@ int request_resolve(const struct request *request, const struct request_facts *f
 /* The resolved spec as JSON: what is echoed and stored; request_new + request_resolve of it give the same
  * spec again. */
 void request_echo(const struct study_spec *spec, struct buffer *out);
+
+/* ---- stages (adaptive gradual stacking): one request, carried out as ordinary requests in a row (study/stages.h) */
+bool request_is_staged(const struct request *request);
+/* What it asks for, every stage with its steps. `parent` NULL: checks what needs no file. ERROR_INVALID with pointers:
+ * depths that do not ascend, steps missing or given twice, a target that disagrees. */
+int request_stages(const struct request *request, const struct shape *parent, struct stages *stages, struct error *error);
+/* The text of a part's request. `checkpoint`: what stands in its place there; `candidate`: the JSON object of the one that
+ * is trained, NULL for a search, whose templates get the stage's layers. ERROR_NO_MEMORY. */
+int request_part(const struct request *request, const struct stages *stages, const struct stage_part *part,
+                 const char *checkpoint, const char *candidate, struct buffer *out, struct error *error);
+/* The candidate object of a baseline's part, whose parent has so many layers. */
+void request_baseline(const struct stages *stages, const struct stage_part *part, int layers, struct buffer *out);
+/* Resolves every search, and every part of the baselines, ahead: nothing is refused later that could be refused now.
+ * `visit` sees each with the shape it grows from. Mistakes name the stage. */
+struct stages_visitor {
+    int (*visit)(void *context, const struct stage_part *part, const struct study_spec *spec, const struct shape *parent,
+                 struct error *error);
+    void *context;
+};
+int request_resolve_stages(const struct request *request, const struct request_facts *facts, struct stages *stages,
+                           const struct stages_visitor *visitor, struct error *error);
+/* The echo: `first` is the first stage's resolved spec; what depends on the stage (warm-up, max_k, candidates of a design
+ * space) stays out unless it was given. */
+int request_staged_echo(const struct request *request, const struct stages *stages, const struct study_spec *first,
+                        struct buffer *out, struct error *error);
 
 /* Parts used on their own: `lag grow --operators`, `lag train --training FILE`. The text is a JSON array / object. */
 int request_operators(const char *text, size_t length, struct growth_list *list, struct error *error);

@@ -1,8 +1,10 @@
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "api/request_parts.h"
 #include "growth/stage.h"
+#include "study/curve.h"
 
 void selection_check(const struct study_spec *spec, const cJSON *selection, struct error *error)
 {
@@ -31,6 +33,19 @@ void selection_check(const struct study_spec *spec, const cJSON *selection, stru
                       floor > steps ? " and training.steps" : "", floor,
                       floor > 50 ? "shorten training.schedule.warmup_steps, " : "");
     }
+}
+
+void landscape_check(const struct study_spec *spec, const cJSON *landscape, struct error *error)
+{
+    unsigned long long every = spec->landscape.every, last = spec->selection.max_k;
+    struct place place = {0};
+    if (!spec->landscape.asked) return;
+    place_enter(&place, "landscape");
+    if (json_member(landscape, "top") && !landscape_wants(&spec->landscape, LANDSCAPE_HESSIAN))
+        refuse_member(error, &place, "top", "top is for the Hessian's eigenvalues; leave it out or add \"hessian\" to what");
+    if (every && last / every > GRID_REGULAR_MAX)
+        refuse_member(error, &place, "every", "a measurement every %llu steps up to step %llu is more than %d points; give at "
+                      "least %llu", every, last, GRID_REGULAR_MAX, last / GRID_REGULAR_MAX + 1);
 }
 
 void error_merge(struct error *error, const struct error *found)
@@ -115,8 +130,28 @@ static void ramps_check(struct study_spec *spec, int index, const struct growth_
     if (plan->ramp_steps <= cap && plan->ramp_steps > selection->k_min) selection->k_min = plan->ramp_steps;
 }
 
+/* All candidates train on the same windows, so each must have a position for every token of one. */
+static void context_check(const struct study_spec *spec, int shortest, int positions, const struct shape *parent,
+                          struct error *error)
+{
+    struct place place = {0};
+    int context = spec->training.context;
+    if (context <= positions) return;
+    place_enter(&place, "training");
+    if (positions == parent->context)
+        refuse_member(error, &place, "context",
+                      "context %d is longer than the checkpoint's %d positions; use at most %d, or let every candidate "
+                      "extend_context (\"%s\" does not)", context, positions, positions,
+                      spec->candidates[shortest].name);
+    else
+        refuse_member(error, &place, "context",
+                      "context %d is longer than the %d positions of candidate \"%s\"; use at most %d, or let it "
+                      "extend_context further", context, positions, spec->candidates[shortest].name, positions);
+}
+
 int plans_check(struct study_spec *spec, const struct shape *parent, struct error *error)
 {
+    int shortest = 0, positions = INT_MAX;
     for (int i = 0; i < spec->candidate_count; i++) {
         struct growth_plan plan;
         struct error found = {0};
@@ -138,7 +173,9 @@ int plans_check(struct study_spec *spec, const struct shape *parent, struct erro
         }
         target_check(spec, i, &plan.to, error);
         ramps_check(spec, i, &plan, error);
+        if (plan.to.context < positions) shortest = i, positions = plan.to.context;
         growth_plan_fini(&plan);
     }
+    context_check(spec, shortest, positions, parent, error);
     return (int)error->code;
 }

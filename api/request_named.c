@@ -4,22 +4,34 @@
 #include "api/request_parts.h"
 #include "base/check.h"
 
-enum bind_kind { BIND_U64, BIND_DOUBLE, BIND_PAIR, BIND_CHOICE };
+enum bind_kind { BIND_U64, BIND_DOUBLE, BIND_PAIR, BIND_CHOICE, BIND_BOOL };
 struct binding { const char *name; enum bind_kind kind; size_t offset; };
 
 static const struct binding OPTIMIZER_BINDINGS[] = {
     {"betas", BIND_PAIR, offsetof(struct training, optimizer.beta1)},
     {"epsilon", BIND_DOUBLE, offsetof(struct training, optimizer.epsilon)},
     {"weight_decay", BIND_DOUBLE, offsetof(struct training, optimizer.weight_decay)},
+    {"momentum", BIND_DOUBLE, offsetof(struct training, optimizer.momentum)},
+    {"nesterov", BIND_BOOL, offsetof(struct training, optimizer.nesterov)},
+    {"r", BIND_DOUBLE, offsetof(struct training, optimizer.r)},
+    {"weight_power", BIND_DOUBLE, offsetof(struct training, optimizer.weight_power)},
+    {"decay_at", BIND_CHOICE, offsetof(struct training, optimizer.decay_at)},
+    {"decoupling", BIND_DOUBLE, offsetof(struct training, optimizer.decoupling)},
+    {"averaged_moments", BIND_BOOL, offsetof(struct training, learners.averaged_moments)},
 };
 static const struct binding SCHEDULE_BINDINGS[] = {
     {"warmup_steps", BIND_U64, offsetof(struct training, schedule.warmup_steps)},
     {"decay_steps", BIND_U64, offsetof(struct training, schedule.decay_steps)},
     {"decay_form", BIND_CHOICE, offsetof(struct training, schedule.decay_form)},
     {"minimum", BIND_DOUBLE, offsetof(struct training, schedule.minimum)},
+    {"a", BIND_DOUBLE, offsetof(struct training, schedule.a)},
+    {"b", BIND_DOUBLE, offsetof(struct training, schedule.b)},
+    {"maximum", BIND_DOUBLE, offsetof(struct training, learning_rate)},
+    {"tokens_seen", BIND_U64, offsetof(struct training, schedule.tokens_seen)},
 };
 _Static_assert(offsetof(struct optimizer_spec, beta2) == offsetof(struct optimizer_spec, beta1) + sizeof(double),
                "betas");
+_Static_assert(DECAY_AT_Y == 0 && DECAY_AT_Z == 1 && sizeof(enum decay_point) == sizeof(int), "decay_at");
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 const struct named NAMED_OPTIMIZER = {
@@ -119,7 +131,7 @@ static int named_read(const struct named *named, const cJSON *node, const struct
 {
     CHECK(row->parameter_count <= NAMED_PARAMETERS_MAX);
     struct parameter_table table = {row->name, "name", row->parameters, row->parameter_count,
-                                    named == &NAMED_OPTIMIZER ? optimizer_unknown : schedule_unknown};
+                                    named == &NAMED_OPTIMIZER ? optimizer_unknown : schedule_unknown, false};
     return parameters_read(&table, node, place, values, error);
 }
 
@@ -138,6 +150,7 @@ static void binding_store(const struct binding *binding, const struct parameter_
     case BIND_DOUBLE: memcpy(at, &value->number, sizeof value->number); return;
     case BIND_PAIR: memcpy(at, value->numbers, 2 * sizeof(double)); return;
     case BIND_CHOICE: { int choice = (int)value->integer; memcpy(at, &choice, sizeof choice); return; }
+    case BIND_BOOL: { bool answer = value->integer != 0; memcpy(at, &answer, sizeof answer); return; }
     }
 }
 
@@ -165,8 +178,10 @@ static void binding_print(const struct binding *binding, const struct parameter 
     uint64_t number;
     double pair[2];
     int choice;
+    bool answer;
     char name[CHOICE_BYTES];
     switch (binding->kind) {
+    case BIND_BOOL: memcpy(&answer, at, sizeof answer); buffer_text(out, answer ? "true" : "false"); return;
     case BIND_U64: memcpy(&number, at, sizeof number); json_unsigned(out, number); return;
     case BIND_DOUBLE: memcpy(pair, at, sizeof *pair); json_number(out, pair[0]); return;
     case BIND_PAIR:

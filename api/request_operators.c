@@ -35,7 +35,7 @@ static int step_read(const cJSON *node, struct place *place, struct growth_step 
     step->op = growth_operator_find(op->valuestring);
     if (!step->op) return refuse_operator(op->valuestring, place, error);
     CHECK(step->op->parameter_count <= OPERATOR_PARAMETERS_MAX);
-    struct parameter_table table = {step->op->name, "op", step->op->parameters, step->op->parameter_count, NULL};
+    struct parameter_table table = {step->op->name, "op", step->op->parameters, step->op->parameter_count, NULL, true};
     return parameters_read(&table, node, place, step->values, error);
 }
 

@@ -36,10 +36,10 @@ bool named_is_bound(const struct named *named, const char *parameter);
 int operators_read(const cJSON *array, struct place *place, struct growth_list *list, struct error *error);
 int operators_check(const cJSON *array, struct place *place, struct error *error);
 
-/* Fills spec->training from a `training` object (NULL: all defaults), but for its objective, which belongs to the data,
- * and checks it; mistakes are recorded at `place`. */
-int training_resolve(const cJSON *node, const struct shape *shape, struct study_spec *spec, struct place *place,
-                     struct error *error);
+/* Fills spec->training from a `training` object (NULL: all defaults, those of `shape`), but for its objective, which belongs
+ * to the data, and checks it; mistakes are recorded at `place`. positions: the longest context that is let pass. */
+int training_resolve(const cJSON *node, const struct shape *shape, int positions, struct study_spec *spec,
+                     struct place *place, struct error *error);
 /* Gives the candidates' operators the checkpoints that they name; mistakes are recorded. */
 int partners_join(const struct request *request, const struct request_facts *facts, struct study_spec *spec,
                   struct error *error);
@@ -47,9 +47,11 @@ int partners_join(const struct request *request, const struct request_facts *fac
  * parent is known; NULL: only what needs no file is checked. */
 int candidates_resolve(const cJSON *array, const struct shape *parent, struct study_spec *spec, struct error *error);
 /* Checks across fields once everything else is filled in; mistakes are recorded. */
+void landscape_check(const struct study_spec *spec, const cJSON *landscape, struct error *error);
 void selection_check(const struct study_spec *spec, const cJSON *selection, struct error *error);
 void data_check(const struct study_spec *spec, const struct request_facts *facts, struct error *error);
-/* Raises k_min to the longest ramp. */
+/* Each candidate is planned: it must reach the target and hold training.context, its ramps must end. Raises k_min to the
+ * longest ramp. */
 int plans_check(struct study_spec *spec, const struct shape *parent, struct error *error);
 /* Puts what was found into `error` behind what is recorded already. */
 void error_merge(struct error *error, const struct error *found);
@@ -57,6 +59,12 @@ void error_merge(struct error *error, const struct error *found);
 /* Stores what a `data` object says of an objective over what is there; its other members are not looked at. ERROR_INVALID,
  * ERROR_NO_MEMORY. */
 int objective_read(const cJSON *data, struct objective_spec *objective, struct error *error);
+
+/* A staged request's tree as an ordinary study of the last stage's depth, whose templates have their layers: what the
+ * table of fields checks. ERROR_NO_MEMORY. */
+int stages_template_tree(const cJSON *tree, cJSON **filled, struct error *error);
+/* What stages, prop_alpha and baselines ask for, as far as no file is needed. */
+int stages_check(const struct request *request, struct error *error);
 
 /* One value of the echo. */
 void echo_value(const struct field *field, const struct study_spec *spec, struct buffer *out);

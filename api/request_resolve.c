@@ -1,6 +1,8 @@
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "api/learner_steps.h"
 #include "api/request_parts.h"
 
 static bool schedule_has(const cJSON *training, const char *name)
@@ -8,27 +10,49 @@ static bool schedule_has(const cJSON *training, const char *name)
     return json_member(json_member(training, "schedule"), name) != NULL;
 }
 
-static void training_cross_check(const struct training *training, const cJSON *node, const struct shape *shape,
-                                 struct place *place, struct error *error)
+/* What follows from the optimizer and the schedule, where the request does not say it. */
+static void training_follow(struct training *training, const cJSON *node, const struct shape *shape)
+{
+    const enum optimizer_name optimizer = training->optimizer.name;
+    struct schedule_spec *schedule = &training->schedule;
+    if (!json_member(node, "learning_rate") && !(schedule->name == SCHEDULE_POWER && schedule_has(node, "maximum")))
+        training->learning_rate = training_default_rate(optimizer, schedule->name, shape->width);
+    if (!json_member(node, "clip")) training->clip = training_default_clip(optimizer);
+    if (!json_member(json_member(node, "average"), "kind"))
+        training->average.kind = training_default_average(optimizer);
+    if (optimizer_is_schedule_free(optimizer) && training->optimizer.decoupling <= 0)
+        training->optimizer.decoupling = 1 / (1 - optimizer_beta(&training->optimizer));
+    if (!schedule_has(node, "warmup_steps")) schedule->warmup_steps = training_default_warmup(training->steps);
+    if (!schedule_has(node, "decay_steps")) schedule->decay_steps = training_default_decay(training->steps);
+    schedule->tokens_known = schedule_has(node, "tokens_seen");
+}
+
+static void training_cross_check(const struct training *training, const cJSON *node, int positions, struct place *place,
+                                 struct error *error)
 {
     const struct schedule_spec *schedule = &training->schedule;
     const cJSON *average = json_member(node, "average");
     unsigned long long steps = training->steps, warmup = schedule->warmup_steps, decay = schedule->decay_steps;
-    if (training->context > shape->context)
+    if (training->context > positions)
         refuse_member(error, place, "context",
                       "context %d is longer than the checkpoint's %d positions; use at most %d", training->context,
-                      shape->context, shape->context);
+                      positions, positions);
     size_t outer = place_enter(place, "schedule");
     if (warmup > steps)
         refuse_member(error, place, "warmup_steps",
                       "warmup_steps %llu is longer than the %llu steps of the run; use at "
                       "most %llu or raise training.steps",
                       warmup, steps, steps);
-    else if (schedule->name == SCHEDULE_WSD && decay > steps - warmup)
+    else if ((schedule->name == SCHEDULE_WSD || schedule->name == SCHEDULE_POWER) && decay > steps - warmup)
         refuse_member(error, place, "decay_steps",
                       "decay_steps %llu and warmup_steps %llu together exceed the %llu steps "
                       "of the run; use at most %llu or raise training.steps",
                       decay, warmup, steps, steps - warmup);
+    const cJSON *rate = json_member(node, "learning_rate"), *maximum = json_member(json_member(node, "schedule"), "maximum");
+    if (rate && maximum && schedule->name == SCHEDULE_POWER && (rate->valuedouble < maximum->valuedouble ||
+                                                                rate->valuedouble > maximum->valuedouble))
+        refuse_member(error, place, "maximum", "maximum %g and learning_rate %g both say the largest rate of the power schedule; "
+                      "leave one of them out", maximum->valuedouble, rate->valuedouble);
     place_leave(place, outer);
     outer = place_enter(place, "average");
     if (json_member(average, "fraction") && training->average.kind != AVERAGE_WINDOW)
@@ -38,10 +62,12 @@ static void training_cross_check(const struct training *training, const cJSON *n
     place_leave(place, outer);
 }
 
-int training_resolve(const cJSON *node, const struct shape *shape, struct study_spec *spec, struct place *place,
-                     struct error *error)
+int training_resolve(const cJSON *node, const struct shape *shape, int positions, struct study_spec *spec,
+                     struct place *place, struct error *error)
 {
     struct training *training = &spec->training;
+    struct shape trained = *shape;
+    trained.context = positions;
     const struct objective_spec objective = training->objective;    /* of the data object */
     *training = training_defaults(shape);
     training->objective = objective;
@@ -49,14 +75,12 @@ int training_resolve(const cJSON *node, const struct shape *shape, struct study_
     int code = named_store(&NAMED_OPTIMIZER, json_member(node, "optimizer"), training, error);
     if (!code) code = named_store(&NAMED_SCHEDULE, json_member(node, "schedule"), training, error);
     if (code) return code;
-    if (!json_member(node, "learning_rate"))
-        training->learning_rate = training_default_rate(training->optimizer.name, shape->width);
-    if (!schedule_has(node, "warmup_steps")) training->schedule.warmup_steps = training_default_warmup(training->steps);
-    if (!schedule_has(node, "decay_steps")) training->schedule.decay_steps = training_default_decay(training->steps);
-    training_cross_check(training, node, shape, place, error);
+    training_follow(training, node, shape);
+    learner_steps_follow(node, training, place, error);
+    training_cross_check(training, node, positions, place, error);
     if (error->code) return (int)error->code;
     /* the trainer's own word on its values: nothing that passes here is refused when training starts */
-    code = training_check(training, shape, error);
+    code = training_check(training, &trained, error);
     if (code) error_prefix_pointer(error, place->text);
     return code;
 }
@@ -89,6 +113,14 @@ static void text_set(char *to, size_t size, const char *text)
     snprintf(to, size, "%s", text);
 }
 
+/* The power schedule goes on where the lineage is. */
+static void tokens_resolve(struct schedule_spec *schedule, const struct request_facts *facts)
+{
+    if (schedule->tokens_known || !facts->tokens_seen_known) return;
+    schedule->tokens_seen = schedule->name == SCHEDULE_POWER ? facts->tokens_seen : 0;
+    schedule->tokens_known = true;
+}
+
 static int spec_fill(const struct request *request, const struct request_facts *facts, struct study_spec *spec,
                      struct error *error)
 {
@@ -97,6 +129,7 @@ static int spec_fill(const struct request *request, const struct request_facts *
     spec->keep = KEEP_TOP;
     spec->keep_top = 3;
     spec->training.objective = objective_defaults(facts->parent.family);
+    spec->landscape = landscape_defaults(json_member(request->tree, "landscape") != NULL);
     fields_store(request->tree, "", spec);
     text_set(spec->checkpoint, sizeof spec->checkpoint, request->checkpoint);
     text_set(spec->data.train, sizeof spec->data.train, request->train);
@@ -105,11 +138,14 @@ static int spec_fill(const struct request *request, const struct request_facts *
     const cJSON *keep = json_member(request->tree, "keep");
     if (keep) keep_parse(keep->valuestring, &spec->keep, &spec->keep_top);
     place_enter(&place, "training");
-    int code = training_resolve(json_member(request->tree, "training"), &facts->parent, spec, &place, error);
+    /* its context is measured against the grown candidates, by plans_check */
+    int code = training_resolve(json_member(request->tree, "training"), &facts->parent, INT_MAX, spec, &place, error);
     if (code && code != ERROR_INVALID) return code;
+    tokens_resolve(&spec->training.schedule, facts);
     const cJSON *selection = json_member(request->tree, "selection");
     selection_resolve(selection, spec);
     selection_check(spec, selection, error);
+    landscape_check(spec, json_member(request->tree, "landscape"), error);
     data_check(spec, facts, error);
     code = candidates_resolve(json_member(request->tree, "candidates"), &facts->parent, spec, error);
     if (code && code != ERROR_INVALID) return code;

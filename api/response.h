@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "study/rank.h"
+#include "study/stages.h"
 
 /* A study as the API shows it. */
 struct study_view {
@@ -17,10 +18,11 @@ struct study_view {
     const struct study_outcome *outcome;   /* NULL: none yet */
     const char *recipe;                    /* JSON object text or NULL */
     int64_t created_ms, started_ms, ended_ms;      /* wall clock; 0: not yet */
-    uint64_t parent_tokens_seen;
+    uint64_t parent_tokens_seen, first_data_step;
     const char *const *warnings;           /* from admission (dropout, symmetric copies …) */
     int warning_count;
     bool has_files;                        /* choice.files can be downloaded */
+    const struct shape *base;              /* that the parametrization starts from; NULL: the checkpoint's */
     const struct shape *parent;            /* the checkpoint's shape; NULL: not known (then width factors are null) */
 };
 
@@ -60,6 +62,30 @@ void response_plain_card(struct buffer *out, const struct plain_card *card);
 /* The recipe object: how to continue the winner. */
 void response_recipe(struct buffer *out, const struct study_view *view);
 
+/* ---- stages: a staged study is shown from the answers of its parts (study/stages.h). */
+struct stages_view {
+    const char *id, *name, *reason;
+    enum study_state_name state;
+    const char *request;                       /* JSON text of the echo */
+    const struct stages *stages;
+    const char *const *search, *const *training;   /* per stage: response_study's text of the part; NULL: not begun */
+    const char *comparison;                    /* response_stages_comparison's text; NULL: none yet */
+    bool has_files, keeps_all;
+};
+/* Contract 4: the top-level members are the last stage's, cost is the sum, `stages` tells all, `comparison` ranks the
+ * chain of winners against the baselines, where there are any. */
+void response_stages(struct buffer *out, const struct stages_view *view);
+/* The last parts of all chains as candidates of a study, after `steps` steps each in all stages. */
+void response_stages_comparison(struct buffer *out, const struct study *study, const struct study_outcome *outcome,
+                                uint64_t steps);
+/* The candidate object of a search's choice, out of its answer. ERROR_DAMAGED: there is none. */
+int response_part_winner(const char *text, struct buffer *out, struct error *error);
+/* A part's curves.csv with the columns stage and chain behind the others. */
+struct stages_rows { int stage; const char *chain; bool header, has_after; uint64_t after_step; };   /* only later steps */
+void response_stages_curves_csv(struct buffer *out, const char *csv, const struct stages_rows *rows);
+void response_stages_plot(struct buffer *out, const char *const *plots, int count);
+void response_comparison_table(struct buffer *out, const char *comparison);
+
 /* Tables: GET /v1/operators, /v1/optimizers, /v1/schedules and `lag operators --json`; and as text. */
 void response_operators(struct buffer *out);
 void response_optimizers(struct buffer *out);
@@ -68,10 +94,13 @@ void response_operators_text(struct buffer *out, int columns);
 void response_optimizers_text(struct buffer *out, int columns);
 void response_schedules_text(struct buffer *out, int columns);
 
+/* FLOPs per second of a worker: in steps, whose products are of training.compute's type, and in float32, as evaluations and
+ * fits are. 0: not known. */
+struct response_speed { double steps, float32; };
 /* Dry run (POST /v1/studies/validate): resolved spec, and per candidate layer and unit maps, parameters, FLOPs, bytes;
- * predicted seconds at `flops_per_second` (0: null). */
+ * predicted seconds at `speed` (not known: null). */
 int response_validate(struct buffer *out, const struct study_spec *spec, const struct shape *parent,
-                      double flops_per_second, int workers, struct error *error);
+                      struct response_speed speed, int workers, struct error *error);
 
 /* Events of a study's stream: the data object of each kind. */
 void response_event_state(struct buffer *out, enum study_state_name state, const char *reason);

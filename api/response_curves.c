@@ -26,9 +26,38 @@ static void csv_number(struct buffer *out, double value)
     if (isfinite(value)) json_number(out, value);
 }
 
+/* Columns where a landscape was asked for; fields are empty at points where it was not measured. */
+static void landscape_columns(struct buffer *out, const struct landscape_spec *spec)
+{
+    for (int i = 0; i < LANDSCAPE_QUANTITY_COUNT; i++) {
+        const char *name = landscape_quantity_name((enum landscape_quantity)i);
+        if (!spec->asked || !landscape_wants(spec, (enum landscape_quantity)i)) continue;
+        for (int j = 0; i == LANDSCAPE_HESSIAN && j < spec->top; j++) buffer_format(out, ",%s_%d", name, j + 1);
+        if (i != LANDSCAPE_HESSIAN) buffer_format(out, ",%s", name);
+        if (i == LANDSCAPE_TRACE) buffer_format(out, ",%s_error", name);
+    }
+    if (spec->asked) buffer_text(out, ",stability_ratio");
+}
+
+static void landscape_fields(struct buffer *out, const struct landscape_spec *spec, const struct landscape_values *values)
+{
+    const struct landscape_values nothing = landscape_nothing(), *it = values->measured ? values : &nothing;
+    if (!spec->asked) return;
+    for (int j = 0; landscape_wants(spec, LANDSCAPE_HESSIAN) && j < spec->top; j++) csv_number(out, it->hessian[j]);
+    if (landscape_wants(spec, LANDSCAPE_PRECONDITIONED)) csv_number(out, it->preconditioned);
+    if (landscape_wants(spec, LANDSCAPE_TRACE)) {
+        csv_number(out, it->trace);
+        csv_number(out, it->trace_error);
+    }
+    if (landscape_wants(spec, LANDSCAPE_NTK)) csv_number(out, it->ntk);
+    csv_number(out, it->stability_ratio);
+}
+
 void response_curves_csv(struct buffer *out, const struct study *study)
 {
-    buffer_text(out, "candidate,seed,step,tokens,flops,loss,standard_error,raw_loss,learning_rate\n");
+    buffer_text(out, "candidate,seed,step,tokens,flops,loss,standard_error,raw_loss,learning_rate");
+    landscape_columns(out, &study->spec->landscape);
+    buffer_text(out, "\n");
     for (int i = 0; i < study->spec->candidate_count; i++) {
         const struct curve *curve = &study->candidates[i].curve;
         for (int j = 0; j < curve->count; j++) {
@@ -41,6 +70,7 @@ void response_curves_csv(struct buffer *out, const struct study *study)
             csv_number(out, point->standard_error);
             csv_number(out, point->raw_loss);
             csv_number(out, point->learning_rate);
+            landscape_fields(out, &study->spec->landscape, &point->landscape);
             buffer_text(out, "\n");
         }
     }
@@ -64,6 +94,30 @@ static void write_blocks(struct buffer *out, const struct point *point, int wind
     buffer_text(out, "]");
 }
 
+/* A number that was not asked for is null. */
+static void write_landscape(struct buffer *out, const struct landscape_values *values)
+{
+    int last = LANDSCAPE_TOP_MAX;
+    bool first = true;
+    while (last > 0 && isnan(values->hessian[last - 1])) last--;
+    buffer_text(out, "{");
+    json_key(out, &first, "hessian");
+    buffer_text(out, "[");
+    for (int i = 0; i < last; i++) {
+        buffer_text(out, i ? ", " : "");
+        json_number(out, values->hessian[i]);
+    }
+    buffer_text(out, "]");
+    member_number(out, &first, "preconditioned", values->preconditioned);
+    member_number(out, &first, "trace", values->trace);
+    member_number(out, &first, "trace_error", values->trace_error);
+    member_number(out, &first, "ntk", values->ntk);
+    member_number(out, &first, "residual", values->residual);
+    member_number(out, &first, "stability_ratio", values->stability_ratio);
+    member_number(out, &first, "safe_rate", values->safe_rate);
+    buffer_text(out, "}");
+}
+
 static void write_point(struct buffer *out, bool *first, const struct point *point)
 {
     member_unsigned(out, first, "step", point->step);
@@ -73,6 +127,9 @@ static void write_point(struct buffer *out, bool *first, const struct point *poi
     member_number(out, first, "standard_error", point->standard_error);
     member_number(out, first, "raw_loss", point->raw_loss);
     member_number(out, first, "learning_rate", point->learning_rate);
+    if (!point->landscape.measured) return;
+    json_key(out, first, "landscape");
+    write_landscape(out, &point->landscape);
 }
 
 void response_curves_json(struct buffer *out, const struct study *study)

@@ -75,7 +75,8 @@ void write_ranking_row(struct buffer *out, const struct study_view *view, int ca
     member_number(out, &first, "tie_group", row && row->tie_group ? (double)row->tie_group : NAN);
     write_scores(out, &first, row);
     member_number(out, &first, "preservation", grown ? facts->preservation : NAN);
-    member_number(out, &first, "stability_ratio", NAN);
+    member_number(out, &first, "stability_ratio",
+                  row && view->spec && view->spec->landscape.asked ? row->stability_ratio : NAN);
     member_number(out, &first, "parameters", grown ? (double)facts->parameters : NAN);
     member_number(out, &first, "flops_per_token", grown ? facts->flops_per_token : NAN);
     member_number(out, &first, "flops_spent", row ? row->flops_spent : 0);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/response_parts.h"
+#include "api/sentences.h"
 
 /* ---- cells ---- */
 
@@ -140,102 +141,21 @@ static void table(struct buffer *out, const struct study *study, const struct st
     }
 }
 
-/* ---- sentences ---- */
-
-static const struct ranking_row *best_at_0(const struct study_outcome *outcome)
-{
-    const struct ranking_row *best = NULL;
-    for (int i = 0; i < outcome->ranking.count; i++) {
-        const struct ranking_row *row = &outcome->ranking.rows[i];
-        if (isfinite(row->loss_at_0) && row->tie_group && (!best || row->loss_at_0 < best->loss_at_0)) best = row;
-    }
-    return best;
-}
-
-static void sentence(struct buffer *out, int columns, const char *text)
-{
-    text_wrap(out, text, columns, 0);
-}
-
-static void say_start(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns)
-{
-    const struct ranking_row *start = best_at_0(outcome);
-    char text[512], where[96] = "also the best now";
-    if (!start) return;
-    if (start->rank != 1) snprintf(where, sizeof where, "now number %d of %d", start->rank, outcome->ranking.completed);
-    snprintf(text, sizeof text, "Judged by the loss right after growing, %s would have been picked (%.4f); it is %s.",
-             study->spec->candidates[start->candidate].name, start->loss_at_0, where);
-    sentence(out, columns, text);
-    if (!isfinite(outcome->rank_agreement_at_0)) return;
-    snprintf(text, sizeof text,
-             "Rank correlation of that first order with the ranking at step %llu: %.2f (1 the same, -1 "
-             "turned over).",
-             (unsigned long long)outcome->k, outcome->rank_agreement_at_0);
-    sentence(out, columns, text);
-}
-
-static int tied_with_best(const struct study_outcome *outcome)
-{
-    int count = 0;
-    for (int i = 0; i < outcome->ranking.count; i++) count += outcome->ranking.rows[i].tie_group == 1;
-    return count;
-}
-
-static void say_choice(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns)
-{
-    const struct ranking_row *row = outcome_row(outcome, outcome->choice);
-    const char *name = spec_candidate_name(study->spec, outcome->choice);
-    char text[1024], sure[96] = "";
-    int tied = tied_with_best(outcome);
-    if (!name || !row) {
-        sentence(out, columns,
-                 "No candidate completed, so nothing was picked: lower training.learning_rate and try again.");
-        return;
-    }
-    if (isfinite(row->p_best))
-        snprintf(sure, sizeof sure, ", with probability %.2f the best of all at this step", row->p_best);
-    snprintf(text, sizeof text, "Picked at step %llu: %s%s. %s", (unsigned long long)outcome->k, name, sure,
-             outcome->choice_reason);
-    sentence(out, columns, text);
-    if (tied > 1)
-        snprintf(text, sizeof text,
-                 "%d candidates are in tie group 1: at confidence %.2f none of them is worse than the best.", tied,
-                 study->spec->selection.confidence);
-    else
-        snprintf(text, sizeof text,
-                 "It is alone in tie group 1: at confidence %.2f every other completed candidate is worse.",
-                 study->spec->selection.confidence);
-    if (outcome->ranking.completed > 1) sentence(out, columns, text);
-}
-
-static void say_status(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns)
-{
-    const char *status = outcome_status(study, outcome);
-    char text[1024];
-    if (!status) {
-        if (!study->finished) sentence(out, columns, "The study is not decided yet: this is how it stands now.");
-    } else if (outcome->settled && outcome->has_transition) {
-        snprintf(text, sizeof text, "Settled: the transition was found at step %llu.",
-                 (unsigned long long)outcome->transition_step);
-        sentence(out, columns, text);
-    } else if (outcome->settled) {
-        sentence(out, columns, "Settled.");
-    } else {
-        snprintf(text, sizeof text, "Provisional: %s", outcome->provisional_reason);
-        sentence(out, columns, text);
-    }
-}
+/* ---- the whole ---- */
 
 void response_table(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns)
 {
+    char text[SENTENCE_BYTES];
     if (columns < 40) columns = 40;
     if (!outcome) {
-        sentence(out, columns, "There is no ranking yet.");
+        text_wrap(out, "There is no ranking yet.", columns, 0);
         return;
     }
     table(out, study, outcome, columns);
     buffer_text(out, "\n");
-    say_start(out, study, outcome, columns);
-    say_choice(out, study, outcome, columns);
-    say_status(out, study, outcome, columns);
+    if (sentence_start(study, outcome, text)) text_wrap(out, text, columns, 0);
+    if (sentence_order(outcome, text)) text_wrap(out, text, columns, 0);
+    if (sentence_choice(study, outcome, text)) text_wrap(out, text, columns, 0);
+    if (sentence_ties(study, outcome, text)) text_wrap(out, text, columns, 0);
+    if (sentence_status(study, outcome, text)) text_wrap(out, text, columns, 0);
 }

@@ -36,7 +36,7 @@ static void write_families(struct buffer *out, unsigned families)
 
 static void write_operator(struct buffer *out, const struct growth_operator *op)
 {
-    struct parameter_table table = {op->name, "op", op->parameters, op->parameter_count, NULL};
+    struct parameter_table table = {op->name, "op", op->parameters, op->parameter_count, NULL, false};
     bool first = true;
     buffer_text(out, "{");
     member_text(out, &first, "op", op->name);
@@ -69,7 +69,7 @@ static void write_rows(struct buffer *out, const struct table_row *rows, int cou
 {
     buffer_text(out, "[");
     for (int i = 0; i < count; i++) {
-        struct parameter_table table = {rows[i].name, "name", rows[i].parameters, rows[i].parameter_count, NULL};
+        struct parameter_table table = {rows[i].name, "name", rows[i].parameters, rows[i].parameter_count, NULL, false};
         bool first = true;
         buffer_text(out, i ? ",\n {" : "{");
         member_text(out, &first, "name", rows[i].name);

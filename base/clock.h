@@ -1,4 +1,5 @@
-/* The clock seam: the system's, or one that a test sets. Only server/ asks for time. */
+/* The clock seam: the system's, or one that a test sets. Only server/ asks for time, and what measures with the
+ * clock that it was handed. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

@@ -25,7 +25,9 @@ enum fault_kind { FAULT_ALLOC, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME, FAULT_KIN
     X(trial_save_before_rename)                                                                                    \
     X(trial_save_after_rename)                                                                                     \
     X(slice_done)                                                                                                  \
+    X(learners_joined)                                                                                             \
     X(evaluate_window)                                                                                             \
+    X(landscape_step)                                                                                              \
     X(point_before_commit)                                                                                         \
     X(point_after_commit)                                                                                          \
     X(decide)                                                                                                      \

@@ -15,7 +15,8 @@
     X(NORM, "norm") X(NORM_BACKWARD, "norm, backward") X(ROTATE, "rotation")                                            \
     X(BIAS, "bias") X(BIAS_BACKWARD, "bias, backward") X(EMBED, "embedding") X(EMBED_BACKWARD, "embedding, backward")    \
     X(ENTROPY, "cross-entropy") X(ROWS, "gather and scatter of rows") X(ZERO, "zero")                                    \
-    X(SUM_SQUARES, "sum of squares") X(ADAMW, "AdamW") X(LERP, "average")
+    X(SUM_SQUARES, "sum of squares") X(ADAMW, "AdamW") X(LERP, "average")                                            \
+    X(SGD, "SGD") X(SCHEDULE_FREE, "schedule-free")
 enum entry {
 #define X(code, name) code,
     ENTRIES(X)
@@ -129,8 +130,8 @@ FORWARD(ENTROPY, cross_entropy_gradient, (void *logits, const int32_t *t, int ro
                                           double *losses),
         (logits, t, rows, vocabulary, scale, losses))
 
-FORWARD(ROWS, rows_gather, (void *x, const int32_t *rows, int count, int width), (x, rows, count, width))
-FORWARD(ROWS, rows_scatter, (void *x, const int32_t *rows, int count, int total, int width), (x, rows, count, total, width))
+FORWARD(ROWS, rows_select, (void *x, const int32_t *rows, int count, int width), (x, rows, count, width))
+FORWARD(ROWS, rows_restore, (void *x, const int32_t *rows, int count, int total, int width), (x, rows, count, total, width))
 
 static void timed_zero(void *x, size_t n)
 {
@@ -155,6 +156,16 @@ static void timed_adamw(const struct adamw_step *step, void *w, void *m, void *v
     TIMED(ADAMW, profile.inner->adamw(step, w, m, v, g, n));
 }
 
+static void timed_sgd(const struct sgd_step *step, void *w, void *b, const void *g, size_t n)
+{
+    TIMED(SGD, profile.inner->sgd(step, w, b, g, n));
+}
+
+static void timed_schedule_free(const struct schedule_free_step *step, void *x, void *z, void *v, const void *g, size_t n)
+{
+    TIMED(SCHEDULE_FREE, profile.inner->schedule_free(step, x, z, v, g, n));
+}
+
 /* ---- the body */
 
 const struct kernels *profile_kernels(const struct kernels *kernels)
@@ -167,10 +178,12 @@ const struct kernels *profile_kernels(const struct kernels *kernels)
     profile.kernels.lerp = timed_lerp;
     profile.kernels.sum_squares = timed_sum_squares;
     profile.kernels.adamw = timed_adamw;
+    profile.kernels.sgd = timed_sgd;
+    profile.kernels.schedule_free = timed_schedule_free;
 #define X(operation) profile.ops.operation = timed_##operation;
     X(product) X(embed) X(embed_backward) X(bias_add) X(bias_backward) X(layer_norm) X(layer_norm_backward) X(activate)
     X(activate_backward) X(gate) X(gate_backward) X(rotate) X(attention) X(attention_backward) X(cross_entropy)
-    X(cross_entropy_gradient) X(rows_gather) X(rows_scatter)
+    X(cross_entropy_gradient) X(rows_select) X(rows_restore)
 #undef X
     return &profile.kernels;
 }

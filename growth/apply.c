@@ -32,15 +32,40 @@ static void grow_tensor_moments(const struct growth_transform *transform, enum m
     const struct tensor *second = growth_tensor_second(transform, &before->table, to);
     uint64_t step = old->steps[from - before->table.tensors];
     uint64_t other = second == NULL ? 0 : old->steps[second - before->table.tensors];
-    struct growth_values m = {.own = old->m + from->offset, .second_is_new = second != NULL && other == 0};
-    struct growth_values v = {.own = old->v + from->offset, .second_is_new = m.second_is_new};
+    for (int part = 0; part < MOMENT_PART_COUNT; part++) {
+        if (part == MOMENT_Z || old->parts[part] == NULL)
+            continue;
+        struct growth_values values = {.own = old->parts[part] + from->offset, .second_is_new = second != NULL && other == 0};
+        values.second = other > 0 ? old->parts[part] + second->offset : NULL;
+        growth_tensor_moment(transform, from, to, (enum moment_part)part, values, grown->parts[part] + to->offset);
+    }
     if (other > 0)
-        m.second = old->m + second->offset, v.second = old->v + second->offset, step = other < step ? other : step;
-    growth_tensor_moments(transform, from, to, m, v, grown->m + to->offset, grown->v + to->offset);
+        step = other < step ? other : step;
     grown->steps[to - after->table.tensors] = growth_tensor_step(transform, from, step);
 }
 
-/* Moments of a learned stage stay 0. */
+/* Schedule-free's iterate goes where the average goes, through the same maps; what is drawn is the same in both (methods 2.7).
+ * A tensor without moments begins with the iterate at its weights. */
+static void grow_tensor_iterate(const struct growth_transform *transform, const struct checkpoint *before,
+                                const struct tensor *from, const struct tensor *to, struct clone_power *power,
+                                struct checkpoint *after)
+{
+    const struct moments *old = before->moments;
+    float *grown = after->moments->z + to->offset;
+    if (after->moments->steps[to - after->table.tensors] == 0) {
+        memcpy(grown, after->weights + to->offset, to->count * sizeof *grown);
+        return;
+    }
+    const struct tensor *second = growth_tensor_second(transform, &before->table, to);
+    const struct growth_partner *partner = transform->stage->partner;
+    const struct growth_values values = {
+        .own = old->z + from->offset, .second = second == NULL ? NULL : old->z + second->offset, .power = power,
+        .partner = partner != NULL && partner->checkpoint->moments != NULL ? partner->checkpoint->moments->z : NULL,
+    };
+    growth_tensor_weights(transform, from, to, values, grown);
+}
+
+/* Moments of a learned stage stay 0, its iterate is at the weights. */
 static int stage_learn(const struct growth_transform *transform, const struct checkpoint *before,
                        const struct growth_learner *learner, struct checkpoint *after, struct error *error)
 {
@@ -49,6 +74,8 @@ static int stage_learn(const struct growth_transform *transform, const struct ch
         const struct tensor *to = &after->table.tensors[i];
         growth_tensor_blend(transform, to, (struct growth_values){0}, after->weights + to->offset);
     }
+    if (code == 0 && after->moments != NULL && after->moments->z != NULL)
+        memcpy(after->moments->z, after->weights, after->table.slab * sizeof *after->weights);
     return code;
 }
 
@@ -60,13 +87,17 @@ static void stage_map(const struct growth_transform *transform, const struct che
         const struct tensor *to = &after->table.tensors[i];
         const struct tensor *from = growth_tensor_source(transform, &before->table, to);
         const struct tensor *second = growth_tensor_second(transform, &before->table, to);
+        struct clone_power power = {0};
         const struct growth_values values = {
             .own = from == NULL ? NULL : before->weights + from->offset,
             .second = second == NULL ? NULL : before->weights + second->offset,
+            .power = &power,
         };
         growth_tensor_weights(transform, from, to, values, after->weights + to->offset);
         if (moments)
             grow_tensor_moments(transform, policy, before, from, to, after);
+        if (moments && after->moments->z != NULL)
+            grow_tensor_iterate(transform, before, from, to, &power, after);
     }
 }
 
@@ -78,7 +109,7 @@ static int stage_apply(const struct growth_transform *transform, const struct ch
     if (code != 0)
         return code;
     if (options->moments != MOMENTS_RESET && before->moments != NULL)
-        code = checkpoint_add_moments(after, false, error);
+        code = checkpoint_set_moments(after, moments_parts(before->moments) & ~(unsigned)MOMENTS_RAW, error);
     if (code == 0 && transform->stage->learned_steps > 0)
         code = stage_learn(transform, before, options->learner, after, error);
     else if (code == 0)
@@ -148,6 +179,8 @@ int growth_apply_with(const struct growth_plan *plan, const struct growth_list *
         const struct checkpoint *from = s == 0 ? parent : &before;
         code = growth_transform_init(&transform, &plan->stages[s], &from->table, options->seed, hash, s, error);
         if (code == 0) {
+            transform.parametrization = options->parametrization;
+            transform.base = options->base != NULL ? options->base : &plan->from;
             code = stage_apply(&transform, from, options, &after, error);
             growth_transform_fini(&transform);
         }

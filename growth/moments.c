@@ -38,7 +38,8 @@ static float mean_of(const struct tensor *from, const float *v)
     return (float)(sum / (double)from->count);
 }
 
-/* The partner's moments where it has some for this tensor; NULL: without them its part counts as new. */
+/* The partner's moments where it has some for this tensor, of the same optimizer; NULL: without them its part counts as
+ * new. */
 static const struct moments *partner_moments(const struct growth_transform *transform, const struct tensor *from)
 {
     const struct growth_partner *partner = transform->stage->partner;
@@ -58,32 +59,27 @@ uint64_t growth_tensor_step(const struct growth_transform *transform, const stru
  * norm before a tied head carries the division itself and reads whole signals: its moments stay, but for what the head's
  * own scale changes. A factor of the weights divides the gradient. Between the two models of a fusion nothing was
  * learned yet: those blocks count as new. */
-void growth_tensor_moments(const struct growth_transform *transform, const struct tensor *from, const struct tensor *to,
-                           struct growth_values m_before, struct growth_values v_before, float *m_after,
-                           float *v_after)
+void growth_tensor_moment(const struct growth_transform *transform, const struct tensor *from, const struct tensor *to,
+                          enum moment_part part, struct growth_values before, float *after)
 {
     const struct moments *partner = partner_moments(transform, from);
-    bool fused = transform->stage->partner != NULL;
+    const float *partner_slab = partner == NULL ? NULL : partner->parts[part];
+    bool fused = transform->stage->partner != NULL, squares = part == MOMENT_V;
     const struct share_means shares = growth_share_means(transform, to);
-    const double factor = 1 / growth_role_factor(transform, to->row->role);
     struct axis_scaling scaling = {
-        .power = 1, .factor = factor * shares.mean,
+        .power = squares ? 2 : 1,
+        .factor = 1 / growth_role_factor(transform, to->row->role) * (squares ? shares.root_mean_square : shares.mean),
         .block_diagonal = fused && role_is_hidden(to->row->role),
-        .partner = partner == NULL ? NULL : partner->m + from->offset, .partner_is_new = fused && partner == NULL,
+        .partner = partner_slab == NULL ? NULL : partner_slab + from->offset, .partner_is_new = fused && partner_slab == NULL,
+        .second = before.second, .second_is_new = before.second_is_new,
     };
     scaling.use[0] = to->row->input_axis != 0 && !growth_role_is_divided_norm(&transform->stage->to, to->row->role);
     scaling.use[1] = to->row->rank == 2 && to->row->input_axis != 1;
-    scaling.second = m_before.second;
-    scaling.second_is_new = m_before.second_is_new;
-    growth_tensor_map(transform, from, to, &scaling, m_before.own, m_after);
-    scaling.power = 2;
-    scaling.factor = factor * shares.root_mean_square;
-    scaling.second = v_before.second;
-    scaling.new_value = mean_of(from, v_before.own);
-    if (partner != NULL) {
-        scaling.partner = partner->v + from->offset;
-        scaling.new_value = (scaling.new_value + mean_of(from, scaling.partner)) / 2;
+    if (squares) {
+        scaling.new_value = mean_of(from, before.own);
+        if (partner_slab != NULL)
+            scaling.new_value = (scaling.new_value + mean_of(from, scaling.partner)) / 2;
+        scaling.cross_value = scaling.new_value;
     }
-    scaling.cross_value = scaling.new_value;
-    growth_tensor_map(transform, from, to, &scaling, v_before.own, v_after);
+    growth_tensor_map(transform, from, to, &scaling, before.own, after);
 }

@@ -140,7 +140,8 @@ static int random_plan(const struct growth_step *step, const struct shape *from,
 
 const struct growth_operator growth_op_random = {
     .name = "random",
-    .summary = "new blocks from the initial distribution, N(0, 0.02), output projections by 1/sqrt(2 L'): the control",
+    .summary = "new blocks from the initial distribution: N(0, 0.02), output projections by 1/sqrt(2 L') but in bert; "
+               "t5: 1 over the root of what is summed over; the control",
     .source = "G_random, Du et al., arXiv 2405.15319; initialisation of GPT-2",
     .symmetry_note = "",
     .promise = PROMISE_NONE,

@@ -12,6 +12,7 @@
 #include "base/buffer.h"
 #include "growth/operator.h"
 #include "model/kernels.h"
+#include "model/parametrization.h"
 
 /* Filled by growth_operator.plan; see growth/stage.h for the fields. */
 struct growth_plan_stage;
@@ -51,7 +52,13 @@ int growth_plan_learns(const struct growth_plan *plan);
 int growth_apply(const struct growth_plan *plan, const struct growth_list *list, const struct checkpoint *parent,
                  enum moments_policy moments, uint64_t seed, struct checkpoint *grown, struct error *error);
 /* The same with a learner; without one (NULL) a plan that learns is refused: ERROR_INVALID ("/operators/1/op"). */
-struct growth_options { enum moments_policy moments; uint64_t seed; const struct growth_learner *learner; };
+struct growth_options {
+    enum moments_policy moments;
+    uint64_t seed;
+    const struct growth_learner *learner;
+    enum parametrization parametrization;    /* of what is drawn afresh; 0: standard */
+    const struct shape *base;                /* that it starts from; NULL: the parent's shape */
+};
 int growth_apply_with(const struct growth_plan *plan, const struct growth_list *list, const struct checkpoint *parent,
                       const struct growth_options *options, struct checkpoint *grown, struct error *error);
 

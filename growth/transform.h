@@ -7,6 +7,8 @@
 #include "base/rng.h"
 #include "growth/deviates.h"
 #include "growth/stage.h"
+#include "model/checkpoint.h"
+#include "model/parametrization.h"
 #include "model/tensor.h"
 
 enum { AXIS_KINDS = AXIS_COUNT };
@@ -35,6 +37,8 @@ struct growth_transform {
     uint64_t list_hash;  /* of the canonical operator list */
     int index;           /* of the stage in the list */
     float *deviates;     /* table of growth/deviates.h */
+    enum parametrization parametrization;   /* of what is drawn afresh; its base, borrowed: NULL for standard */
+    const struct shape *base;
 };
 
 /* `before`: the table of the stage's `from`; it must stay. ERROR_INTERNAL: a partner was planned with but not loaded. */
@@ -97,6 +101,7 @@ struct growth_values {
      * from values that begin at row base_row of `from` (0 but where the rows stay as they are). */
     int first_row, rows, base_row;
     struct clone_power *power;   /* kept from one piece to the next; NULL: measured anew */
+    const float *partner;        /* weights, of a fusion: the partner's slab instead of its weights; NULL: its weights */
 };
 /* Power of the weights that a clone's noise follows, one for each matrix of a fused qkv. */
 struct clone_power { bool known; double deviations[3]; };
@@ -126,10 +131,10 @@ void growth_tensor_blend(const struct growth_transform *transform, const struct 
 
 /* Do the moments of `to` come from the model before under this policy, or start at 0 with step 0? */
 bool growth_moments_kept(const struct growth_transform *transform, enum moments_policy policy, const struct tensor *to);
-/* Grown Adam moments of one tensor whose moments are kept: first and second, methods 6.18. */
-void growth_tensor_moments(const struct growth_transform *transform, const struct tensor *from, const struct tensor *to,
-                           struct growth_values m_before, struct growth_values v_before, float *m_after,
-                           float *v_after);
+/* One grown moment of a tensor whose moments are kept: m and momentum as gradients, v as their squares, methods 6.18. Not z,
+ * which is weights. */
+void growth_tensor_moment(const struct growth_transform *transform, const struct tensor *from, const struct tensor *to,
+                          enum moment_part part, struct growth_values before, float *after);
 
 /* The step counter that goes with them, of a tensor whose own is `step`: in a fusion the smaller one of both, so that
  * nothing young is taken for old. */

@@ -10,12 +10,21 @@ enum { PIECE = 2048 };     /* deviates at a time */
 
 static const double INITIAL_DEVIATION = 0.02;     /* GPT-2 */
 
+static double standard_deviation(const struct shape *shape, const struct tensor_row *row)
+{
+    if (shape->family == FAMILY_T5 || shape->family == FAMILY_BERT)     /* post-norm: no sum of branches that grows with depth */
+        return tensor_initial_deviation(shape, row);
+    return growth_role_is_output(row->role) ? INITIAL_DEVIATION / sqrt(2.0 * shape->layers) : INITIAL_DEVIATION;
+}
+
 double growth_fresh_deviation(const struct growth_transform *transform, const struct tensor *to)
 {
     const struct shape *shape = &transform->stage->to;
-    if (shape->family == FAMILY_T5)
-        return tensor_initial_deviation(shape, to->row);
-    return growth_role_is_output(to->row->role) ? INITIAL_DEVIATION / sqrt(2.0 * shape->layers) : INITIAL_DEVIATION;
+    if (transform->parametrization == PARAMETRIZATION_STANDARD)
+        return standard_deviation(shape, to->row);
+    const struct shape reference = parametrization_reference(transform->parametrization, transform->base, shape);
+    const struct tensor_ratios ratios = tensor_ratios_of(transform->base, shape, to->row);
+    return parametrization_deviation(transform->parametrization, &ratios) * standard_deviation(&reference, to->row);
 }
 
 size_t growth_values_count(const struct tensor *to, struct growth_values values)

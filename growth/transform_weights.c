@@ -128,7 +128,7 @@ void growth_tensor_weights(const struct growth_transform *transform, const struc
         scaling.rows = before.rows;
         scaling.base_row = before.base_row;
         if (stage->partner != NULL)
-            scaling.partner = stage->partner->checkpoint->weights + from->offset +
+            scaling.partner = (before.partner != NULL ? before.partner : stage->partner->checkpoint->weights) + from->offset +
                               (size_t)before.base_row * (size_t)from->dims[1];
         scaling.second = before.second;
         growth_tensor_map(transform, from, to, &scaling, before.own, after);

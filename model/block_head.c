@@ -84,6 +84,24 @@ double head_block_gradient(const struct pass *pass, const struct head_block *hea
     return total;
 }
 
+void head_block_jacobian(const struct pass *forward, const struct pass *back, const struct head_block *head,
+                         const void *hidden, double scale, void *d_hidden)
+{
+    const struct kernels *kernels = forward->kernels;
+    size_t width = (size_t)head->linear.in, vocabulary = (size_t)head->linear.out;
+    for (int first = 0; first < forward->positions; first += head->chunk) {
+        int count = chunk_count(forward, head, first);
+        const void *x = positions_from(forward, hidden, first, head->linear.in);
+        logits_of(forward, head, count, x, head->logits);
+        pass_take_tangent(forward, scale, head->logits, (size_t)count * vocabulary);
+        for (int i = 0; i < count; i++)
+            if (forward->batch->targets[first + i] == TARGET_IGNORED)
+                kernels->zero(numbers_at(kernels->element, head->logits, (size_t)i * vocabulary), vocabulary);
+        linear_backward(back, &head->linear, count, x, head->logits,
+                        numbers_at(kernels->element, d_hidden, (size_t)first * width));
+    }
+}
+
 void head_block_logits(const struct pass *pass, const struct head_block *head, const void *hidden, void *logits)
 {
     logits_of(pass, head, pass->positions, hidden, logits);

@@ -22,6 +22,11 @@ void head_block_loss(const struct pass *pass, const struct head_block *head, con
 /* d_hidden (N, C) = scale * d(sum of losses)/d(hidden), the head's gradients likewise; returns the sum of losses. */
 double head_block_gradient(const struct pass *pass, const struct head_block *head, const void *hidden, double scale,
                            void *d_hidden);
+/* d_hidden (N, C) = scale * (derivative of the logits by hidden, transposed) t, the head's gradients likewise, t the tangents
+ * of the logits. forward has a direction; back is the same pass without, and with gradients. Positions without a target
+ * count for nothing. */
+void head_block_jacobian(const struct pass *forward, const struct pass *back, const struct head_block *head,
+                         const void *hidden, double scale, void *d_hidden);
 /* logits (N, V), whole. */
 void head_block_logits(const struct pass *pass, const struct head_block *head, const void *hidden, void *logits);
 

@@ -10,31 +10,39 @@
 #include "base/rng.h"
 #include "model/checkpoint_files.h"
 
-void moments_free(struct moments *moments)
+const char *moment_part_name(enum moment_part part)
+{
+    static const char *const names[MOMENT_PART_COUNT] = {
+#define X(code, name) #name,
+        MOMENT_PARTS(X)
+#undef X
+    };
+    return part < MOMENT_PART_COUNT ? names[part] : "w";
+}
+
+/* The slab of a part, the raw iterate among them. */
+static float **part_of(struct moments *moments, int part)
+{
+    return part == MOMENT_RAW ? &moments->raw : &moments->parts[part];
+}
+
+unsigned moments_parts(const struct moments *moments)
+{
+    unsigned parts = moments->raw != NULL ? MOMENTS_RAW : 0;
+    for (int part = 0; part < MOMENT_PART_COUNT; part++)
+        if (moments->parts[part] != NULL)
+            parts |= MOMENT_BIT(part);
+    return parts;
+}
+
+static void moments_free(struct moments *moments)
 {
     if (moments == NULL)
         return;
-    memory_free(moments->raw);
-    memory_free(moments->m);
-    memory_free(moments->v);
+    for (int part = 0; part <= MOMENT_RAW; part++)
+        memory_free(*part_of(moments, part));
     memory_free(moments->steps);
     memory_free(moments);
-}
-
-struct moments *moments_new(const struct tensor_table *table, bool raw)
-{
-    struct moments *moments = memory_new(sizeof *moments);
-    if (moments == NULL)
-        return NULL;
-    moments->m = memory_array(table->slab, sizeof *moments->m);
-    moments->v = memory_array(table->slab, sizeof *moments->v);
-    moments->steps = memory_array((size_t)table->count, sizeof *moments->steps);
-    if (raw)
-        moments->raw = memory_array(table->slab, sizeof *moments->raw);
-    if (moments->m != NULL && moments->v != NULL && moments->steps != NULL && (!raw || moments->raw != NULL))
-        return moments;
-    moments_free(moments);
-    return NULL;
 }
 
 static int fail_memory(const struct tensor_table *table, struct error *error)
@@ -68,28 +76,45 @@ void checkpoint_fini(struct checkpoint *checkpoint)
     memset(checkpoint, 0, sizeof *checkpoint);
 }
 
-int checkpoint_add_moments(struct checkpoint *checkpoint, bool raw, struct error *error)
+static struct moments *moments_new(const struct tensor_table *table)
 {
-    struct moments *moments = checkpoint->moments;
-    if (moments == NULL) {
-        checkpoint->moments = moments_new(&checkpoint->table, raw);
-        return checkpoint->moments == NULL ? fail_memory(&checkpoint->table, error) : 0;
+    struct moments *moments = memory_new(sizeof *moments);
+    if (moments != NULL && (moments->steps = memory_array((size_t)table->count, sizeof *moments->steps)) == NULL) {
+        memory_free(moments);
+        return NULL;
     }
-    if (raw && moments->raw == NULL) {
-        moments->raw = memory_array(checkpoint->table.slab, sizeof *moments->raw);
-        return moments->raw == NULL ? fail_memory(&checkpoint->table, error) : 0;
+    return moments;
+}
+
+int checkpoint_set_moments(struct checkpoint *checkpoint, unsigned parts, struct error *error)
+{
+    if (checkpoint->moments == NULL && (checkpoint->moments = moments_new(&checkpoint->table)) == NULL)
+        return fail_memory(&checkpoint->table, error);
+    for (int part = 0; part <= MOMENT_RAW; part++) {
+        float **slab = part_of(checkpoint->moments, part);
+        if ((parts & MOMENT_BIT(part)) != 0 && *slab == NULL &&
+            (*slab = memory_array(checkpoint->table.slab, sizeof **slab)) == NULL)
+            return fail_memory(&checkpoint->table, error);
+    }
+    for (int part = 0; part <= MOMENT_RAW; part++) {
+        float **slab = part_of(checkpoint->moments, part);
+        if ((parts & MOMENT_BIT(part)) == 0) {
+            memory_free(*slab);
+            *slab = NULL;
+        }
     }
     return 0;
 }
 
 static void copy_moments(struct moments *copy, const struct moments *from, const struct tensor_table *table)
 {
-    size_t bytes = table->slab * sizeof *from->m;
-    memcpy(copy->m, from->m, bytes);
-    memcpy(copy->v, from->v, bytes);
-    memcpy(copy->steps, from->steps, (size_t)table->count * sizeof *from->steps);
+    for (int part = 0; part < MOMENT_PART_COUNT; part++)
+        if (from->parts[part] != NULL)
+            memcpy(copy->parts[part], from->parts[part], table->slab * sizeof *from->parts[part]);
     if (from->raw != NULL)
-        memcpy(copy->raw, from->raw, bytes);
+        memcpy(copy->raw, from->raw, table->slab * sizeof *from->raw);
+    memcpy(copy->steps, from->steps, (size_t)table->count * sizeof *from->steps);
+    copy->averaging = from->averaging;
 }
 
 int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, struct error *error)
@@ -107,7 +132,7 @@ int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, stru
     if (from->config_text != NULL && (copy->config_text = memory_string(from->config_text)) == NULL)
         code = fail_memory(&copy->table, error);
     if (code == 0 && from->moments != NULL)
-        code = checkpoint_add_moments(copy, from->moments->raw != NULL, error);
+        code = checkpoint_set_moments(copy, moments_parts(from->moments), error);
     if (code != 0)
         checkpoint_fini(copy);
     else if (from->moments != NULL)

@@ -14,12 +14,42 @@
 #include "model/safetensors.h"
 #include "model/tensor.h"
 
-/* Raw float32 iterate and Adam moments, each a slab of the checkpoint's table, and a step counter per tensor. */
+/* The slabs of an optimizer's state, as optimizer.safetensors names them. X(code, name) */
+#define MOMENT_PARTS(X)                                                                         \
+    X(MOMENT_M, m)                  /* adamw: mean of gradients */                              \
+    X(MOMENT_V, v)                  /* adamw, schedule_free_adamw: mean of their squares */     \
+    X(MOMENT_Z, z)                  /* schedule-free: the iterate whose average the raw weights are */\
+    X(MOMENT_MOMENTUM, momentum)    /* sgd: sum of gradients, each momentum times the one before */
+enum moment_part {
+#define X(code, name) code,
+    MOMENT_PARTS(X)
+#undef X
+    MOMENT_PART_COUNT,
+    MOMENT_RAW = MOMENT_PART_COUNT
+};
+#define MOMENT_BIT(part) (1u << (part))
+enum { MOMENTS_ADAM = MOMENT_BIT(MOMENT_M) | MOMENT_BIT(MOMENT_V), MOMENTS_RAW = MOMENT_BIT(MOMENT_RAW) };
+const char *moment_part_name(enum moment_part part);
+
+/* How far a schedule-free average has come: updates k, sum of (k + 1)^r max(rate)^p, max(rate). All 0 where it begins. */
+struct averaging { uint64_t updates; double weight_sum, rate_maximum; };
+
+/* Raw float32 iterate and optimizer state, each a slab of the checkpoint's table, and a step counter per tensor. */
 struct moments {
     float *raw;            /* .w: the raw iterate (continuing starts here, growing from the weights); may be NULL */
-    float *m, *v;
-    uint64_t *steps;       /* one per tensor of the table; 0: m and v are 0 */
+    union {                /* NULL: not of this optimizer */
+        float *parts[MOMENT_PART_COUNT];
+        struct {
+#define X(code, name) float *name;
+            MOMENT_PARTS(X)
+#undef X
+        };
+    };
+    uint64_t *steps;       /* one per tensor of the table; 0: its state is 0 (its z the weights) */
+    struct averaging averaging;
 };
+/* Which parts there are: MOMENT_BIT of each, MOMENTS_RAW. */
+unsigned moments_parts(const struct moments *moments);
 
 /* Where the weights come from and how far they were trained (lag_report.json's `training` object). */
 struct provenance {
@@ -58,8 +88,9 @@ int checkpoint_init(struct checkpoint *checkpoint, const struct shape *shape, st
 void checkpoint_randomize(struct checkpoint *checkpoint, uint64_t seed);
 int checkpoint_copy(struct checkpoint *copy, const struct checkpoint *from, struct error *error);
 void checkpoint_fini(struct checkpoint *checkpoint);
-/* Adds zeroed moments (step counters 0); `raw` too if asked for. */
-int checkpoint_add_moments(struct checkpoint *checkpoint, bool raw, struct error *error);
+/* Makes the moments have just these parts (bits of moments_parts): absent ones are added as zeros, others are dropped; the
+ * step counters stay, 0 at first. ERROR_NO_MEMORY: the moments are as they were, but for parts added. */
+int checkpoint_set_moments(struct checkpoint *checkpoint, unsigned parts, struct error *error);
 /* SHA-256 over shape, dtype and the float32 values of the weights: what is stored, whatever the shards and prefixes. */
 void checkpoint_rehash(struct checkpoint *checkpoint);
 

@@ -13,12 +13,17 @@
 /* Metadata key of the optimizer file: SHA-256 of the weights file; of shards: of their bytes one after the other,
  * sorted by file name. */
 #define CHECKPOINT_HASH_KEY "model_sha256"
+/* And of struct averaging, beside a schedule-free state. */
+#define CHECKPOINT_UPDATES_KEY "averaged_updates"
+#define CHECKPOINT_WEIGHT_SUM_KEY "weight_sum"
+#define CHECKPOINT_RATE_KEY "largest_rate"
 
 enum {
     CHECKPOINT_SHARDS_MAX = 512,                 /* all are open at once */
     CHECKPOINT_INDEX_LIMIT_BYTES = 32 << 20,
     CHECKPOINT_REPORT_LIMIT_BYTES = 16 << 20,
     CHECKPOINT_NAME_BYTES = TENSOR_NAME_BYTES + 32,
+    CHECKPOINT_PART_BYTES = CHECKPOINT_NAME_BYTES + 16,    /* with the ending of a part of the optimizer's state */
     CHECKPOINT_COPIES_MAX = 4
 };
 
@@ -98,8 +103,5 @@ int checkpoint_optimizer_save(const struct checkpoint *checkpoint, const struct 
 
 /* The `training` object of lag_report.json; an absent file leaves *provenance alone. */
 int provenance_read(struct provenance *provenance, const char *directory, struct error *error);
-
-struct moments *moments_new(const struct tensor_table *table, bool raw);   /* zeroed; NULL when memory is short */
-void moments_free(struct moments *moments);
 
 #endif

@@ -107,7 +107,20 @@ int checkpoint_save_weights(const struct checkpoint *checkpoint, const float *we
 }
 
 /* The slabs of an optimizer file in the order of its data. */
-struct part { const char *ending; const float *slab; };
+struct part { char ending[16]; const float *slab; };
+
+static int parts_of(const struct moments *moments, struct part parts[MOMENT_PART_COUNT + 1])
+{
+    int count = 0;
+    for (int part = 0; part <= MOMENT_RAW; part++) {
+        const float *slab = part == MOMENT_RAW ? moments->raw : moments->parts[part];
+        if (slab == NULL)
+            continue;
+        snprintf(parts[count].ending, sizeof parts->ending, ".%s", moment_part_name(part));
+        parts[count++].slab = slab;
+    }
+    return count;
+}
 
 static int declare_moments(struct safetensors_writer *writer, const struct checkpoint *checkpoint,
                            const struct part *parts, int part_count, struct error *error)
@@ -125,9 +138,9 @@ static int declare_moments(struct safetensors_writer *writer, const struct check
 static int write_moments(struct safetensors_writer *writer, const struct checkpoint *checkpoint,
                          const struct moments *moments, const char *path, struct error *error)
 {
-    const struct part all[] = {{".m", moments->m}, {".v", moments->v}, {".w", moments->raw}};
+    struct part all[MOMENT_PART_COUNT + 1];
     const struct tensor_table *table = &checkpoint->table;
-    int part_count = moments->raw != NULL ? 3 : 2;
+    int part_count = parts_of(moments, all);
     int code = declare_moments(writer, checkpoint, all, part_count, error);
     for (int p = 0; p < part_count && code == 0; p++)
         code = check_finite(table, all[p].ending, all[p].slab, error);
@@ -142,6 +155,19 @@ static int write_moments(struct safetensors_writer *writer, const struct checkpo
     return code == 0 ? safetensors_writer_commit(writer, error) : code;
 }
 
+/* 17 digits bring a double back as it was. */
+static int write_averaging(struct safetensors_writer *writer, const struct averaging *averaging, struct error *error)
+{
+    char updates[32], sum[40], maximum[40];
+    snprintf(updates, sizeof updates, "%llu", (unsigned long long)averaging->updates);
+    snprintf(sum, sizeof sum, "%.17g", averaging->weight_sum);
+    snprintf(maximum, sizeof maximum, "%.17g", averaging->rate_maximum);
+    int code = safetensors_writer_metadata(writer, CHECKPOINT_UPDATES_KEY, updates, error);
+    if (code == 0)
+        code = safetensors_writer_metadata(writer, CHECKPOINT_WEIGHT_SUM_KEY, sum, error);
+    return code == 0 ? safetensors_writer_metadata(writer, CHECKPOINT_RATE_KEY, maximum, error) : code;
+}
+
 int checkpoint_optimizer_save(const struct checkpoint *checkpoint, const struct moments *moments,
                               const char *model_hash, const char *path, struct error *error)
 {
@@ -150,6 +176,8 @@ int checkpoint_optimizer_save(const struct checkpoint *checkpoint, const struct 
     int code = safetensors_writer_metadata(&writer, "format", "pt", error);
     if (code == 0)
         code = safetensors_writer_metadata(&writer, CHECKPOINT_HASH_KEY, model_hash, error);
+    if (code == 0 && moments->z != NULL)
+        code = write_averaging(&writer, &moments->averaging, error);
     if (code == 0)
         code = write_moments(&writer, checkpoint, moments, path, error);
     safetensors_writer_fini(&writer);

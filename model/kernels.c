@@ -105,7 +105,7 @@ const struct kernels *kernels_ref_double(void)
 }
 
 /* Where row i goes to or comes from is never before row i, so going up nothing is lost, */
-void kernels_host_gather(void *x, const int32_t *rows, int count, size_t row_bytes)
+void kernels_host_select(void *x, const int32_t *rows, int count, size_t row_bytes)
 {
     unsigned char *to = x;
     for (int i = 0; i < count; i++, to += row_bytes)
@@ -114,7 +114,7 @@ void kernels_host_gather(void *x, const int32_t *rows, int count, size_t row_byt
 }
 
 /* and here going down. */
-void kernels_host_scatter(void *x, const int32_t *rows, int count, int total, size_t row_bytes)
+void kernels_host_restore(void *x, const int32_t *rows, int count, int total, size_t row_bytes)
 {
     for (int i = count - 1, to = total - 1; to >= 0; to--) {
         unsigned char *row = (unsigned char *)x + (size_t)to * row_bytes;

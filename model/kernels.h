@@ -19,6 +19,22 @@ struct adamw_step {
     double rate, beta1, beta2, epsilon, decay, gradient_scale, correction1, correction2;
 };
 
+/* One step of gradient descent with momentum (Sutskever et al., 2013; PyTorch's order, without dampening):
+ * g' = gradient_scale * g + decay * w;  b = momentum * b + g';  w -= rate * (nesterov ? g' + momentum * b : b). */
+struct sgd_step {
+    double rate, momentum, decay, gradient_scale;
+    bool nesterov;
+};
+
+/* One step of a schedule-free optimizer (Defazio et al., arXiv 2405.15682, Algorithm 1) from the gradient g at
+ * y = beta x + (1 - beta) z:  g' = gradient_scale * g;  with v: v = b2 v + (1 - b2) g'^2,
+ * g' = g' / (sqrt(v / correction2) + epsilon);  z -= rate * (g' + decay * y), or decay * z;  x += weight * (z - x). */
+struct schedule_free_step {
+    double rate, beta, decay, gradient_scale, weight;
+    double beta2, epsilon, correction2;      /* only with v */
+    bool decay_at_z;
+};
+
 struct kernels {
     const char *name;          /* "ref", "ref double", "cpu" */
     size_t element;            /* bytes of one number: 4 or 8 */
@@ -31,7 +47,11 @@ struct kernels {
     void (*zero)(void *x, size_t n);
     void (*lerp)(void *a, const void *b, double c, size_t n);       /* a += c (b - a) */
     double (*sum_squares)(const void *x, size_t n);                 /* double accumulation, fixed order */
+    double (*dot)(const void *x, const void *y, size_t n);          /* likewise */
     void (*adamw)(const struct adamw_step *step, void *w, void *m, void *v, const void *g, size_t n);
+    void (*sgd)(const struct sgd_step *step, void *w, void *b, const void *g, size_t n);
+    void (*schedule_free)(const struct schedule_free_step *step, void *x, void *z, void *v, const void *g, size_t n);
+                                                                    /* v NULL: gradient descent */
     /* products and network operations follow: see model/kernels_ops.h */
     const struct kernel_ops *ops;
     /* derivatives of operations along a direction, for Hessian-vector products: see model/kernels_tangents.h */

@@ -30,9 +30,9 @@ const struct kernels *kernels_cpu_form(const char *form);
 /* Host memory, shared by all bodies that compute on the host. */
 void *kernels_host_alloc(size_t bytes);
 void kernels_host_copy(void *to, const void *from, size_t bytes);
-/* rows_gather and rows_scatter of model/kernels_ops.h on rows of so many bytes. */
-void kernels_host_gather(void *x, const int32_t *rows, int count, size_t row_bytes);
-void kernels_host_scatter(void *x, const int32_t *rows, int count, int total, size_t row_bytes);
+/* rows_select and rows_restore of model/kernels_ops.h on rows of so many bytes. */
+void kernels_host_select(void *x, const int32_t *rows, int count, size_t row_bytes);
+void kernels_host_restore(void *x, const int32_t *rows, int count, int total, size_t row_bytes);
 
 /* c = alpha op(a) op(b) + beta c on floats. */
 void kernels_blas_product(const struct product *product, const void *a, const void *b, void *c);

@@ -60,30 +60,26 @@ static double sum_squares(const void *x_, size_t n)
     return vector_sum_doubles(low + high + (other_low + other_high));
 }
 
-static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, const void *g_, size_t n)
+static double inner_product(const void *x_, const void *y_, size_t n)
 {
-    float *w = w_, *m = m_, *v = v_;
-    const float *g = g_;
-    float keep = (float)(1 - step->rate * step->decay), scale = (float)step->gradient_scale;
-    float beta1 = (float)step->beta1, rest1 = (float)(1 - step->beta1);
-    float beta2 = (float)step->beta2, rest2 = (float)(1 - step->beta2);
-    float size = (float)(step->rate / step->correction1), widen = (float)(1 / sqrt(step->correction2));
-    float epsilon = (float)step->epsilon;
+    const float *x = x_, *y = y_;
+    doubles low = {0}, high = {0};
     EACH_VECTOR(i, left, n) {
-        vector_expect(g + i + STREAM_AHEAD);
-        vector_expect(m + i + STREAM_AHEAD);
-        vector_expect(v + i + STREAM_AHEAD);
-        vector_expect(w + i + STREAM_AHEAD);
-        floats scaled = scale * vector_load_part(g + i, left);
-        floats first = beta1 * vector_load_part(m + i, left) + rest1 * scaled;
-        floats second = beta2 * vector_load_part(v + i, left) + rest2 * scaled * scaled;
-        floats denominator = vector_sqrt(second) * widen + epsilon;
-        vector_store_part(m + i, first, left);
-        vector_store_part(v + i, second, left);
-        vector_store_part(w + i, keep * vector_load_part(w + i, left) - size * first / denominator, left);
+        float x_part[LANES], y_part[LANES];
+        const float *x_lanes = x + i, *y_lanes = y + i;
+        if (left < LANES) {
+            vector_store(x_part, vector_load_part(x + i, left));
+            vector_store(y_part, vector_load_part(y + i, left));
+            x_lanes = x_part;
+            y_lanes = y_part;
+        }
+        low += vector_widen(x_lanes) * vector_widen(y_lanes);
+        high += vector_widen(x_lanes + LANES / 2) * vector_widen(y_lanes + LANES / 2);
     }
+    return vector_sum_doubles(low + high);
 }
 
+#include "model/kernels_cpu_optimizer.h"
 #include "model/kernels_cpu_entropy.h"
 #include "model/kernels_cpu_tangent.h"
 #include "model/kernels_cpu_attention_tangent.h"
@@ -107,8 +103,8 @@ static const struct kernel_ops ops = {
     .product_scratch = product_scratch_of_type,
     .embed = embed,
     .embed_backward = embed_backward,
-    .rows_gather = rows_gather,
-    .rows_scatter = rows_scatter,
+    .rows_select = rows_select,
+    .rows_restore = rows_restore,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
     .blend = blend,
@@ -156,7 +152,10 @@ const struct kernels KERNELS_IN(kernels_cpu, LAG_FORM) = {
     .zero = zero,
     .lerp = lerp,
     .sum_squares = sum_squares,
+    .dot = inner_product,
     .adamw = adamw,
+    .sgd = sgd,
+    .schedule_free = schedule_free,
     .ops = &ops,
     .tangents = &tangents,
 };

@@ -34,14 +34,14 @@ static void embed_backward(const struct embedding *e, const int32_t *tokens, con
     }
 }
 
-static void rows_gather(void *x, const int32_t *rows, int count, int width)
+static void rows_select(void *x, const int32_t *rows, int count, int width)
 {
-    kernels_host_gather(x, rows, count, (size_t)width * sizeof(float));
+    kernels_host_select(x, rows, count, (size_t)width * sizeof(float));
 }
 
-static void rows_scatter(void *x, const int32_t *rows, int count, int total, int width)
+static void rows_restore(void *x, const int32_t *rows, int count, int total, int width)
 {
-    kernels_host_scatter(x, rows, count, total, (size_t)width * sizeof(float));
+    kernels_host_restore(x, rows, count, total, (size_t)width * sizeof(float));
 }
 
 static void bias_add(void *x, const void *bias, int rows, int width)

@@ -17,7 +17,7 @@
 #include "model/shape.h"
 
 /* What the factors are rounded to before they are multiplied; sums are of the body's element. */
-enum product_type { PRODUCT_F32, PRODUCT_BF16 };
+enum product_type { PRODUCT_F32, PRODUCT_BF16, PRODUCT_TYPE_COUNT };
 
 /* c (m, n) = alpha * op(a) op(b) + beta * c, op(a) (m, k), op(b) (k, n), row-major with leading dimensions.
  * A weight of a Conv1D is stored [in, out] (op(b) = b), one of a Linear [out, in] (transpose_b). */
@@ -154,10 +154,10 @@ struct kernel_ops {
     void (*embed_backward)(const struct embedding *embedding, const int32_t *tokens, const void *d_x, void *d_table,
                            void *d_positions);
 
-    /* In place, rows of x (.., C) by their ascending numbers rows[0] < rows[1] < ...: gather moves row rows[i] to row i;
-     * scatter moves row i to row rows[i] and makes the others of `total` rows 0. */
-    void (*rows_gather)(void *x, const int32_t *rows, int count, int width);
-    void (*rows_scatter)(void *x, const int32_t *rows, int count, int total, int width);
+    /* In place, rows of x (.., C) by their ascending numbers rows[0] < rows[1] < ...: select moves row rows[i] to row i;
+     * restore moves row i to row rows[i] and makes the others of `total` rows 0. */
+    void (*rows_select)(void *x, const int32_t *rows, int count, int width);
+    void (*rows_restore)(void *x, const int32_t *rows, int count, int total, int width);
 
     /* x (N, C) += bias (C), and its backward: d_bias (C) += sum over rows of d_x (N, C). */
     void (*bias_add)(void *x, const void *bias, int rows, int width);

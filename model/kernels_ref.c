@@ -34,6 +34,15 @@ static double sum_squares(const void *x_, size_t n)
     return sum;
 }
 
+static double inner_product(const void *x_, const void *y_, size_t n)
+{
+    const real *x = x_, *y = y_;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * y[i];
+    return sum;
+}
+
 static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, const void *g_, size_t n)
 {
     real *w = w_, *m = m_, *v = v_;
@@ -45,6 +54,33 @@ static void adamw(const struct adamw_step *step, void *w_, void *m_, void *v_, c
         v[i] = (real)(step->beta2 * v[i] + (1 - step->beta2) * scaled * scaled);
         double denominator = sqrt(v[i] / step->correction2) + step->epsilon;
         w[i] = (real)(decayed - step->rate / step->correction1 * m[i] / denominator);
+    }
+}
+
+static void sgd(const struct sgd_step *step, void *w_, void *b_, const void *g_, size_t n)
+{
+    real *w = w_, *b = b_;
+    const real *g = g_;
+    for (size_t i = 0; i < n; i++) {
+        double gradient = step->gradient_scale * g[i] + step->decay * w[i];
+        b[i] = (real)(step->momentum * b[i] + gradient);
+        w[i] = (real)(w[i] - step->rate * (step->nesterov ? gradient + step->momentum * b[i] : b[i]));
+    }
+}
+
+static void schedule_free(const struct schedule_free_step *step, void *x_, void *z_, void *v_, const void *g_, size_t n)
+{
+    real *x = x_, *z = z_, *v = v_;
+    const real *g = g_;
+    for (size_t i = 0; i < n; i++) {
+        double direction = step->gradient_scale * g[i];
+        double decayed = step->decay_at_z ? z[i] : step->beta * x[i] + (1 - step->beta) * z[i];
+        if (v != NULL) {
+            v[i] = (real)(step->beta2 * v[i] + (1 - step->beta2) * direction * direction);
+            direction /= sqrt(v[i] / step->correction2) + step->epsilon;
+        }
+        z[i] = (real)(z[i] - step->rate * (direction + step->decay * decayed));
+        x[i] = (real)(x[i] + step->weight * ((double)z[i] - x[i]));
     }
 }
 
@@ -96,14 +132,14 @@ static void embed_backward(const struct embedding *e, const int32_t *tokens, con
         }
 }
 
-static void rows_gather(void *x, const int32_t *rows, int count, int width)
+static void rows_select(void *x, const int32_t *rows, int count, int width)
 {
-    kernels_host_gather(x, rows, count, (size_t)width * sizeof(real));
+    kernels_host_select(x, rows, count, (size_t)width * sizeof(real));
 }
 
-static void rows_scatter(void *x, const int32_t *rows, int count, int total, int width)
+static void rows_restore(void *x, const int32_t *rows, int count, int total, int width)
 {
-    kernels_host_scatter(x, rows, count, total, (size_t)width * sizeof(real));
+    kernels_host_restore(x, rows, count, total, (size_t)width * sizeof(real));
 }
 
 static void bias_add(void *x_, const void *bias_, int rows, int width)
@@ -283,8 +319,8 @@ static const struct kernel_ops ops = {
     .product_scratch = product_scratch,
     .embed = embed,
     .embed_backward = embed_backward,
-    .rows_gather = rows_gather,
-    .rows_scatter = rows_scatter,
+    .rows_select = rows_select,
+    .rows_restore = rows_restore,
     .bias_add = bias_add,
     .bias_backward = bias_backward,
     .blend = blend,
@@ -332,7 +368,10 @@ const struct kernels KERNELS_IN(kernels_ref, LAG_FORM) = {
     .zero = zero,
     .lerp = lerp,
     .sum_squares = sum_squares,
+    .dot = inner_product,
     .adamw = adamw,
+    .sgd = sgd,
+    .schedule_free = schedule_free,
     .ops = &ops,
     .tangents = &tangents,
 };

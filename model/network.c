@@ -241,7 +241,7 @@ static const void *forward_to_head(const struct network *network, const struct p
     const struct network_family *family = network->family;
     void *hidden = family->forward(network->state, pass);
     if (head->selected != NULL)
-        pass_rows_gather(pass, hidden, head->selected, head->positions, network->table->shape.width);
+        pass_rows_select(pass, hidden, head->selected, head->positions, network->table->shape.width);
     return family->transform != NULL ? family->transform(network->state, head, hidden) : hidden;
 }
 
@@ -278,7 +278,7 @@ static double forward_and_back(struct network *network, const struct pass *pass,
     if (family->transform_backward != NULL)
         family->transform_backward(network->state, &head);
     if (head.selected != NULL)
-        pass_rows_scatter(pass, d_hidden, head.selected, head.positions, side.rows * side.context,
+        pass_rows_restore(pass, d_hidden, head.selected, head.positions, side.rows * side.context,
                           network->table->shape.width);
     family->backward(network->state, pass);
     return loss;
@@ -312,6 +312,13 @@ double network_gradient_first(struct network *network, const void *weights, cons
     return forward_and_back(network, &pass, scale);
 }
 
+static void set_direction(const struct network *network, struct pass *pass, const void *direction)
+{
+    pass->direction = direction;
+    pass->slab_bytes = network->slab * network->kernels->element;
+    pass->twin_bytes = network->half;
+}
+
 double network_hessian_product(struct network *network, const void *weights, const void *direction,
                                const struct batch *batch, double scale, void *product)
 {
@@ -319,10 +326,31 @@ double network_hessian_product(struct network *network, const void *weights, con
     CHECK(network->sizes.tangents);
     pass.gradients = product;
     pass.mean_scale = mean_scale_of(batch, scale);
-    pass.direction = direction;
-    pass.slab_bytes = network->slab * network->kernels->element;
-    pass.twin_bytes = network->half;
+    set_direction(network, &pass, direction);
     return forward_and_back(network, &pass, scale);
+}
+
+void network_jacobian_product(struct network *network, const void *weights, const void *direction,
+                              const struct batch *batch, double scale, void *product)
+{
+    const struct network_family *family = network->family;
+    struct pass pass = pass_of(network, weights, batch);
+    CHECK(network->sizes.tangents);
+    pass.gradients = product;
+    struct pass back = pass;
+    set_direction(network, &pass, direction);
+    struct batch side;
+    struct pass head = pass_predicting(network, &pass, &side), head_back = head;
+    head_back.direction = NULL;
+    const void *hidden = forward_to_head(network, &pass, &head);
+    void *d_hidden = family->hidden_gradient(network->state);
+    head_block_jacobian(&head, &head_back, &network->head, hidden, scale, d_hidden);
+    if (family->transform_backward != NULL)
+        family->transform_backward(network->state, &head_back);
+    if (head.selected != NULL)
+        pass_rows_restore(&back, d_hidden, head.selected, head.positions, side.rows * side.context,
+                          network->table->shape.width);
+    family->backward(network->state, &back);
 }
 
 double network_balance(const struct network *network)

@@ -78,6 +78,12 @@ double network_gradient_first(struct network *network, const void *weights, cons
  * gradients. Returns the sum of losses. Contract: the network was made with tangents. */
 double network_hessian_product(struct network *network, const void *weights, const void *direction,
                                const struct batch *batch, double scale, void *product);
+/* product += scale * transpose(J) J direction, J the Jacobian of the logits of the positions that predict: the tangent of the
+ * forward pass, and the ordinary way back from the logits' tangents. Nothing of size logits is held beside the head's chunk.
+ * The eigenvalues of J transpose(J), the neural tangent kernel (Jacot et al., 2018), that are not 0 are those of this product.
+ * Contract: the network was made with tangents. */
+void network_jacobian_product(struct network *network, const void *weights, const void *direction,
+                              const struct batch *batch, double scale, void *product);
 /* The load-balance loss of the last pass (models with experts; Fedus et al., 2021, equations 4 to 6, as transformers'
  * load_balancing_loss_func: over all layers and every position that is no padding), unweighted; 0 where there is none.
  * What network_gradient and network_hessian_product differentiate is the sum of losses plus, per prediction of the batch,

@@ -66,6 +66,11 @@ void pass_zero(const struct pass *pass, void *x, size_t n)
         pass->kernels->zero(tangent_to_write(pass, x), n);
 }
 
+void pass_take_tangent(const struct pass *pass, double scale, void *x, size_t n)
+{
+    pass->kernels->ops->blend(scale, tangent(pass, x), 0, x, n);
+}
+
 void pass_embed(const struct pass *pass, const struct embedding *embedding, const int32_t *tokens, const void *table,
                 const void *positions, void *x)
 {
@@ -82,18 +87,18 @@ void pass_embed_backward(const struct pass *pass, const struct embedding *embedd
                                        d_positions);
 }
 
-void pass_rows_gather(const struct pass *pass, void *x, const int32_t *rows, int count, int width)
+void pass_rows_select(const struct pass *pass, void *x, const int32_t *rows, int count, int width)
 {
-    pass->kernels->ops->rows_gather(x, rows, count, width);
+    pass->kernels->ops->rows_select(x, rows, count, width);
     if (pass->direction != NULL)
-        pass->kernels->ops->rows_gather(tangent_to_write(pass, x), rows, count, width);
+        pass->kernels->ops->rows_select(tangent_to_write(pass, x), rows, count, width);
 }
 
-void pass_rows_scatter(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width)
+void pass_rows_restore(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width)
 {
-    pass->kernels->ops->rows_scatter(x, rows, count, total, width);
+    pass->kernels->ops->rows_restore(x, rows, count, total, width);
     if (pass->direction != NULL)
-        pass->kernels->ops->rows_scatter(tangent_to_write(pass, x), rows, count, total, width);
+        pass->kernels->ops->rows_restore(tangent_to_write(pass, x), rows, count, total, width);
 }
 
 void pass_bias_add(const struct pass *pass, void *x, const void *bias, int rows, int width)

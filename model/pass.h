@@ -71,12 +71,14 @@ void pass_product(const struct pass *pass, const struct product *product, const 
 void pass_product_gradient(const struct pass *pass, const struct product *product, const void *a, const void *b,
                            void *gradient);
 void pass_zero(const struct pass *pass, void *x, size_t n);
+/* x (n) = scale times its tangent, which stays. Only with a direction. */
+void pass_take_tangent(const struct pass *pass, double scale, void *x, size_t n);
 void pass_embed(const struct pass *pass, const struct embedding *embedding, const int32_t *tokens, const void *table,
                 const void *positions, void *x);
 void pass_embed_backward(const struct pass *pass, const struct embedding *embedding, const int32_t *tokens,
                          const void *d_x, void *d_table, void *d_positions);
-void pass_rows_gather(const struct pass *pass, void *x, const int32_t *rows, int count, int width);
-void pass_rows_scatter(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width);
+void pass_rows_select(const struct pass *pass, void *x, const int32_t *rows, int count, int width);
+void pass_rows_restore(const struct pass *pass, void *x, const int32_t *rows, int count, int total, int width);
 void pass_bias_add(const struct pass *pass, void *x, const void *bias, int rows, int width);
 void pass_bias_backward(const struct pass *pass, const void *d_x, void *d_bias, int rows, int width);
 void pass_scale_columns(const struct pass *pass, void *x, const void *shares, int rows, int width);

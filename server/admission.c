@@ -8,7 +8,10 @@
 #include "growth/plan.h"
 #include "model/kernels_ops.h"
 #include "server/items.h"
+#include "server/learners_auto.h"
+#include "server/need.h"
 #include "server/service_state.h"
+#include "server/speed.h"
 
 struct admission {
     struct service *service;
@@ -17,7 +20,7 @@ struct admission {
     struct pool_job job;
     struct journal_entry entry;
     bool dry_run, by_content;
-    double seen_flops;                         /* per second and worker, so far; 0: too little was trained */
+    double seen_flops[PRODUCT_TYPE_COUNT];     /* per second and worker, in steps so far; 0: too few of them */
     char *body;
     size_t body_length;
     char *key;
@@ -74,67 +77,16 @@ static int accept_parts(struct admission *admission, struct request *request, st
     return 0;
 }
 
-struct need { uint64_t memory, disk; };
-
-static int study_need(const struct service *service, const struct study_spec *spec, const struct shape *parent,
-                      struct need *need, struct error *error)
-{
-    uint64_t largest = 0, scratch = 0, all = 0;
-
-    for (int i = 0; i < spec->candidate_count; i++) {
-        struct candidate_need needs;
-        struct growth_plan plan;
-        if (growth_plan_init(&plan, parent, &spec->candidates[i].operators, error))
-            return (int)error->code;
-        candidate_measure(&plan, &spec->training, service->kernels, &needs, error);
-        all += trial_bytes(&plan.to, &spec->training);
-        growth_plan_fini(&plan);
-        if (error->code)
-            return (int)error->code;
-        largest = needs.bytes > largest ? needs.bytes : largest;
-        scratch = needs.scratch_bytes > scratch ? needs.scratch_bytes : scratch;
-    }
-    int together = spec->candidate_count < service->options.workers ? spec->candidate_count
-                                                                     : service->options.workers;
-    need->memory = (uint64_t)together * largest + (uint64_t)service->options.workers * scratch;
-    need->disk = 2 * all;                 /* saved states, and the kept candidates' files */
-    return 0;
-}
-
-static double mebibytes(uint64_t bytes)
-{
-    return (double)bytes / (1 << 20);
-}
-
-static int check_need(const struct service *service, const struct study_spec *spec, const struct shape *parent,
-                      struct error *error)
-{
-    struct need need = { 0 };
-    uint64_t free_bytes = 0;
-
-    if (study_need(service, spec, parent, &need, error)
-        || file_free_bytes(service->store.directory, &free_bytes, error))
-        return (int)error->code;
-    if (need.memory > service->options.memory_bytes)
-        return error_set_at(error, ERROR_INVALID, "/candidates", "training needs %.2f MiB with one trial per worker, the "
-                            "limit is %.2f MiB; raise --memory, lower --workers or training.batch, or grow less",
-                            mebibytes(need.memory), mebibytes(service->options.memory_bytes));
-    if (need.disk > free_bytes)
-        return error_set(error, ERROR_DISK_FULL, "the study may write %.2f MiB, the store's disk has %.2f MiB free; free "
-                         "some space or send fewer candidates", mebibytes(need.disk), mebibytes(free_bytes));
-    return 0;
-}
-
-static int fill_row(struct admission *admission, const struct request *request, const struct study_spec *spec,
-                    const struct sources *sources, struct error *error)
+/* `resolved`: the request, taken over. `asked`: the same before anything was measured for it, by which equal
+ * studies are known. */
+static int fill_row(struct admission *admission, const struct request *request, const char *name, struct buffer *resolved,
+                    struct buffer *asked, const struct sources *sources, struct error *error)
 {
     struct study_row *row = &admission->row;
+    struct buffer echo = *resolved;
     char hex[HASH_HEX_BYTES];
-    struct buffer echo;
 
-    buffer_init(&echo);
-    request_echo(spec, &echo);
-    row->name = memory_string(spec->name);
+    row->name = memory_string(name);
     row->reason = memory_string("");
     row->result = memory_string("");
     row->idempotency_key = memory_string(admission->key ? admission->key : "");
@@ -147,14 +99,15 @@ static int fill_row(struct admission *admission, const struct request *request, 
     memcpy(row->data_hash, sources->data_hash, sizeof row->data_hash);
     if (!echo.failed) {
         row->request = memory_string(echo.data);
-        buffer_text(&echo, row->checkpoint_hash);
-        buffer_text(&echo, row->data_hash);
+        buffer_text(asked, row->checkpoint_hash);
+        buffer_text(asked, row->data_hash);
     }
-    if (!echo.failed) {
-        hash_bytes_hex(echo.data, echo.length, hex);
+    if (!asked->failed) {
+        hash_bytes_hex(asked->data, asked->length, hex);
         row->content = memory_string(hex);
     }
     buffer_fini(&echo);
+    buffer_init(resolved);
     row->state = STUDY_QUEUED;
     if (row->name && row->reason && row->result && row->idempotency_key && row->body_hash && row->checkpoint
         && row->train && row->valid && row->request && row->content)
@@ -162,46 +115,143 @@ static int fill_row(struct admission *admission, const struct request *request, 
     return error_set(error, ERROR_NO_MEMORY, "admitting the study: out of memory; try again");
 }
 
-/* What one worker computes per second: what this process has seen, else a share of what a product reaches now. */
-static double worker_flops(const struct admission *admission)
+/* ---- one study */
+
+static int resolve_study(struct admission *admission, const struct request *request, const struct sources *sources,
+                         struct error *error)
 {
     struct service *service = admission->service;
-    enum { SIDE = 256, ROUNDS = 8 };
-    const struct product product = { .m = SIDE, .n = SIDE, .k = SIDE, .lda = SIDE, .ldb = SIDE, .ldc = SIDE, .alpha = 1 };
-    float *numbers;
-    double share = 0.5;
+    struct study_spec spec;
+    struct need need = { 0 };
+    struct buffer echo, asked;
 
-    if (admission->seen_flops > 0)
-        return admission->seen_flops;
-    numbers = memory_array((size_t)3 * SIDE * SIDE, sizeof *numbers);
-    if (!numbers)
-        return 0;
-    int64_t begin = service_now(service);
-    for (int i = 0; i < ROUNDS; i++)
-        service->kernels->ops->product(&product, numbers, numbers + SIDE * SIDE, numbers + 2 * SIDE * SIDE);
-    double seconds = (double)(service_now(service) - begin) * 1e-9;
-    memory_free(numbers);
-    return seconds > 0 ? share * ROUNDS * 2.0 * SIDE * SIDE * SIDE / seconds : 0;
+    if (request_resolve(request, &sources->facts, &spec, error))
+        return (int)error->code;
+    buffer_init(&asked);
+    request_echo(&spec, &asked);
+    learners_auto_study(&spec, &sources->parent, &sources->train, error);
+    if (!error->code)
+        need_of_study(service, &spec, &sources->facts.parent, &need, error);
+    need.memory += partners_bytes(&sources->partners);
+    if (!error->code && need_check(service, &need, error) == 0) {
+        if (admission->dry_run) {
+            response_validate(&admission->answer, &spec, &sources->facts.parent,
+                              speed_of_worker(service, admission->seen_flops, spec.training.compute),
+                              service->options.workers, error);
+        } else {
+            buffer_init(&echo);
+            request_echo(&spec, &echo);
+            fill_row(admission, request, spec.name, &echo, &asked, sources, error);
+        }
+    }
+    buffer_fini(&asked);
+    study_spec_fini(&spec);
+    return (int)error->code;
+}
+
+/* ---- stages: every part is resolved ahead */
+
+struct staged {
+    struct admission *admission;
+    struct need most;                          /* of any part */
+    uint64_t parents;                          /* bytes of the checkpoints between stages that stay, of one chain */
+    struct response_speed speed;               /* of a worker; a dry run's */
+    struct buffer answer, first;               /* a dry run's parts; the echo */
+    char name[sizeof ((struct study_spec *)0)->name];
+    const struct request *request;
+    struct stages stages;
+};
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int visit_stage(void *context, const struct stage_part *part, const struct study_spec *spec,
+                       const struct shape *parent, struct error *error)
+{
+    struct staged *staged = context;
+    struct admission *admission = staged->admission;
+    struct service *service = admission->service;
+    struct need need = { 0 };
+
+    if (spec->training.learners.automatic)
+        return error_set_at(error, ERROR_INVALID, "/training/average_every", "auto is measured for a study of one stage only; "
+                            "give a number");
+    if (need_of_study(service, spec, parent, &need, error))
+        return (int)error->code;
+    staged->most.memory = larger(staged->most.memory, need.memory);
+    staged->most.disk = larger(staged->most.disk, need.disk);
+    staged->parents = (spec->keep == KEEP_ALL ? staged->parents : 0) + 3 * need.trial;
+    if (part->search && part->stage == 1) {
+        snprintf(staged->name, sizeof staged->name, "%s", spec->name);
+        request_staged_echo(staged->request, &staged->stages, spec, &staged->first, error);
+    }
+    if (admission->dry_run && !error->code) {
+        if (staged->speed.steps == 0)          /* one compute in all parts */
+            staged->speed = speed_of_worker(service, admission->seen_flops, spec->training.compute);
+        buffer_format(&staged->answer, "%s{\"stage\": %d, \"chain\": \"%s\", \"study\": ",
+                      staged->answer.length ? ", " : "", part->stage, stages_chain_name(&staged->stages, part->chain));
+        response_validate(&staged->answer, spec, parent, staged->speed, service->options.workers, error);
+        buffer_text(&staged->answer, "}");
+    }
+    return (int)error->code;
+}
+
+static void answer_stages(struct staged *staged, struct error *error)
+{
+    struct buffer *out = &staged->admission->answer;
+
+    if (!staged->first.failed && !staged->answer.failed) {
+        buffer_text(out, "{\"request\": ");
+        buffer_text(out, staged->first.data);
+        buffer_text(out, ", \"stages\": [");
+        buffer_text(out, staged->answer.data);
+        buffer_text(out, "]}\n");
+    }
+    if (staged->first.failed || staged->answer.failed || out->failed)
+        error_set(error, ERROR_NO_MEMORY, "resolving the stages: out of memory; try again");
+}
+
+static int resolve_stages(struct admission *admission, const struct request *request, const struct sources *sources,
+                          struct error *error)
+{
+    struct staged staged = { .admission = admission, .request = request };
+    struct buffer asked;
+    struct stages_visitor visitor = { visit_stage, &staged };
+
+    buffer_init(&staged.answer);
+    buffer_init(&staged.first);
+    if (request_resolve_stages(request, &sources->facts, &staged.stages, &visitor, error) == 0) {
+        staged.most.disk += (uint64_t)stages_chains(&staged.stages) * staged.parents;
+        staged.most.memory += partners_bytes(&sources->partners);
+        buffer_init(&asked);
+        buffer_text(&asked, staged.first.data ? staged.first.data : "");
+        if (need_check(admission->service, &staged.most, error) == 0) {
+            if (admission->dry_run)
+                answer_stages(&staged, error);
+            else
+                fill_row(admission, request, staged.name, &staged.first, &asked, sources, error);
+        }
+        buffer_fini(&asked);
+    }
+    if (admission->dry_run || error->code)     /* else the row took it over */
+        buffer_fini(&staged.first);
+    buffer_fini(&staged.answer);
+    return (int)error->code;
 }
 
 static int resolve(struct admission *admission, struct request *request, struct error *error)
 {
     struct service *service = admission->service;
     struct sources sources;
-    struct study_spec spec;
 
     if (sources_open(&sources, &service->store, service_data_root(service), request, error))
         return (int)error->code;
-    if (request_resolve(request, &sources.facts, &spec, error) == 0) {
-        if (check_need(service, &spec, &sources.facts.parent, error) == 0) {
-            if (admission->dry_run)
-                response_validate(&admission->answer, &spec, &sources.facts.parent, worker_flops(admission),
-                                  service->options.workers, error);
-            else
-                fill_row(admission, request, &spec, &sources, error);
-        }
-        study_spec_fini(&spec);
-    }
+    if (request_is_staged(request))
+        resolve_stages(admission, request, &sources, error);
+    else
+        resolve_study(admission, request, &sources, error);
     sources_close(&sources);
     return (int)error->code;
 }
@@ -401,8 +451,7 @@ int service_validate(struct service *service, const char *body, size_t length, s
     if (!admission)
         return ERROR_NO_MEMORY;
     admission->dry_run = true;
-    if (service->counts.train_seconds > 1)
-        admission->seen_flops = service->counts.flops / service->counts.train_seconds;
+    speed_seen(&service->counts, admission->seen_flops);
     admission->text_callback = callback;
     admission->context = context;
     admission_submit(admission);

@@ -23,6 +23,7 @@ struct growing {
     enum moments_policy moments;
     uint64_t seed;
     double preservation;
+    double rounded;                           /* the same from the files, if they hold 16 bits; else NAN */
     struct partners partners;                 /* that operators name (fuse) */
     struct checkpoint_source source;
     struct provenance provenance;
@@ -108,20 +109,26 @@ static int open_source(struct growing *growing, const char *directory, struct er
     return 0;
 }
 
-static int open_learning(struct growing *growing, const char *data, struct error *error)
+static int open_learning(struct growing *growing, const struct options *options, struct error *error)
 {
+    const struct learning_files files = { options->values[OPTION_DATA], options->values[OPTION_TRAINING] };
+    const char *data = files.data;
     int stage = growth_plan_learns(&growing->plan);
 
     growing->learns = stage >= 0;
     if (growing->learns && !data)
         return error_set(error, ERROR_INVALID, "--operators, operator %d (%s) learns from data: give --data FILE, tokens or a "
                          ".json file with a study's data object", stage, growing->list.steps[stage].op->name);
-    if (!growing->learns && data)
-        return error_set(error, ERROR_INVALID, "--data is for operators that learn (ligo), and none of these does; leave it "
-                         "(and LAG_DATA) out");
+    if (!growing->learns && (data || files.training))
+        return error_set(error, ERROR_INVALID, "--%s is for operators that learn (ligo), and none of these does; leave it "
+                         "(and LAG_%s) out", data ? "data" : "training", data ? "DATA" : "TRAINING");
     if (!data)
         return 0;
-    return learning_open(&growing->learning, data, &growing->source.table.shape, growing->seed, error);
+    if (learning_open(&growing->learning, &files, &growing->source.table.shape,
+                      options->given[OPTION_SEED] ? &growing->seed : NULL, error))
+        return (int)error->code;
+    growing->seed = growing->learning.fit.training.seed;
+    return 0;
 }
 
 /* In memory: for operators that learn, for moments, which grow with the weights, and to compare what parent and grown model
@@ -130,7 +137,8 @@ static int grow_in_memory(struct growing *growing, const char *directory, struct
 {
     struct checkpoint_load load = { .moments = growing->carries };
     struct growth_learner learner = ligo_fit_learner(&growing->learning.fit);
-    struct growth_options with = { growing->moments, growing->seed, growing->learns ? &learner : NULL };
+    struct growth_options with = { .moments = growing->moments, .seed = growing->seed,
+                                   .learner = growing->learns ? &learner : NULL };
 
     if (checkpoint_load(&growing->parent, directory, &load, error))
         return (int)error->code;
@@ -185,11 +193,27 @@ static int save(struct growing *growing, const char *directory, struct error *er
     return (int)error->code;
 }
 
+/* Of the grown model, and of its files apart where they are rounded to 16 bits. */
+static int measure_preservation(struct growing *growing, const char *written, struct error *error)
+{
+    struct checkpoint files;
+
+    growing->rounded = (double)NAN;
+    if (growth_preservation(&growing->parent, &growing->grown, kernels_cpu(), growing->seed, &growing->preservation, error)
+        || growing->grown.dtype == DTYPE_F32)
+        return (int)error->code;
+    if (checkpoint_load(&files, written, &(struct checkpoint_load){ 0 }, error))
+        return (int)error->code;
+    growth_preservation(&growing->parent, &files, kernels_cpu(), growing->seed, &growing->rounded, error);
+    checkpoint_fini(&files);
+    return (int)error->code;
+}
+
 static int grow(struct growing *growing, const struct options *options, struct error *error)
 {
     const char *directory = options->values[OPTION_CHECKPOINT];
 
-    if (open_source(growing, directory, error) || open_learning(growing, options->values[OPTION_DATA], error)
+    if (open_source(growing, directory, error) || open_learning(growing, options, error)
         || ((growing->carries || growing->learns) && grow_in_memory(growing, directory, error))
         || save(growing, options->values[OPTION_OUT], error))
         return (int)error->code;
@@ -197,8 +221,7 @@ static int grow(struct growing *growing, const struct options *options, struct e
         return 0;
     if (!growing->has_grown && grow_in_memory(growing, directory, error))
         return (int)error->code;
-    return growth_preservation(&growing->parent, &growing->grown, kernels_cpu(), growing->seed,
-                               &growing->preservation, error);
+    return measure_preservation(growing, options->values[OPTION_OUT], error);
 }
 
 static void tell(const struct growing *growing, const struct options *options, struct error *error)
@@ -213,6 +236,8 @@ static void tell(const struct growing *growing, const struct options *options, s
             buffer_format(&out, "%.9g", growing->preservation);
         else
             buffer_text(&out, "null");
+        if (options->values[OPTION_CHECK] && !isnan(growing->rounded))
+            buffer_format(&out, ",\"preservation_in_files\":%.9g", growing->rounded);
         buffer_text(&out, ",\"plan\":");
         growth_plan_json(&growing->plan, &out);
         buffer_text(&out, "}\n");
@@ -225,6 +250,8 @@ static void tell(const struct growing *growing, const struct options *options, s
             buffer_format(&out, "largest difference of logits: %.3g of their scale%s\n", growing->preservation,
                           growing->plan.promise == PROMISE_EXACT ? " (promised: at most 1e-4)"
                                                                  : " (these operators promise nothing)");
+        if (options->values[OPTION_CHECK] && !isnan(growing->rounded))
+            buffer_format(&out, "the same from the files, whose numbers have 16 bits: %.3g\n", growing->rounded);
     }
     for (int i = 0; i < growing->plan.warning_count; i++)
         fprintf(stderr, "warning: %s\n", growing->plan.warnings[i]);

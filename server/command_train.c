@@ -60,7 +60,7 @@ static int train(struct training_run *run, struct progress *progress, struct err
     while (run->trial.step < run->training.steps && !atomic_load(&interrupted)) {
         struct loss_summary summary;
 
-        if (trial_step(&run->trial, run->scratch, &run->train, &interrupted, error)) {
+        if (training_run_step(run, &interrupted, error)) {
             if (error->code != ERROR_CANCELLED)
                 return (int)error->code;
             error_clear(error);

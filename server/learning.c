@@ -1,5 +1,8 @@
 #include "server/learning.h"
 
+#include "api/request.h"
+#include "base/file.h"
+#include "base/memory.h"
 #include "server/data_file.h"
 
 static int open_data(struct learning *learning, const struct data_file *file, const struct shape *parent,
@@ -20,14 +23,31 @@ static int open_data(struct learning *learning, const struct data_file *file, co
     return 0;
 }
 
-int learning_open(struct learning *learning, const char *path, const struct shape *parent, uint64_t seed,
-                  struct error *error)
+static int read_training(struct training *training, const char *path, const struct shape *parent, struct error *error)
 {
+    char *text = NULL;
+    size_t length;
+
+    if (!path)
+        return 0;
+    if (file_read(path, (size_t)SPEC_JSON_BYTES_MAX, &text, &length, error) == 0)
+        request_training(text, length, parent, training, error);
+    memory_free(text);
+    return error_wrap(error, "--training %s", path);
+}
+
+int learning_open(struct learning *learning, const struct learning_files *files, const struct shape *parent,
+                  const uint64_t *seed, struct error *error)
+{
+    struct training *training = &learning->fit.training;
     struct data_file file;
 
     *learning = (struct learning){ .fit = { .kernels = kernels_cpu(), .training = training_defaults(parent) } };
-    learning->fit.training.seed = seed;
-    if (data_file_read(&file, path, NULL, &learning->fit.training.objective, error) == 0) {
+    if (read_training(training, files->training, parent, error))
+        return (int)error->code;
+    if (seed)
+        training->seed = *seed;
+    if (data_file_read(&file, files->data, NULL, &training->objective, error) == 0) {
         learning->fit.sampler = file.data.sampler;
         learning->fit.train = &learning->train;
         open_data(learning, &file, parent, error);

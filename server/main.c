@@ -14,6 +14,8 @@ static command_function *const functions[COMMAND_COUNT] = {
     [COMMAND_INSPECT] = command_inspect,       [COMMAND_OPERATORS] = command_operators,
     [COMMAND_OPTIMIZERS] = command_optimizers, [COMMAND_SCHEDULES] = command_schedules,
     [COMMAND_CHECK] = command_check,           [COMMAND_HEALTH] = command_health,
+    [COMMAND_COORDCHECK] = command_coordcheck,
+    [COMMAND_REPLAY] = command_replay,         [COMMAND_TRANSFER] = command_transfer,
 };
 
 static int print_help(const char *command)

@@ -42,10 +42,18 @@ static const struct command_row commands[COMMAND_COUNT] = {
                         "Reads every row and every file, changes nothing. Exit code 3 if something is damaged." },
     [COMMAND_HEALTH] = { "health", "", "ask a running server whether it is alive", 0, 0, true,
                          "Exit code 0 if it answers. For container health checks." },
-    [COMMAND_COORDCHECK] = { "coordcheck", "", "coordinate check (later release)", 0, 4, false, NULL },
-    [COMMAND_TRANSFER] = { "transfer", "", "learning-rate transfer (later release)", 0, 4, false, NULL },
+    [COMMAND_COORDCHECK] = { "coordcheck", "(--shape FILE|--checkpoint DIR)", "do updates keep their size over widths and depths",
+                             0, 0, false,
+                             "Draws models of the base's shape at several sizes, trains a few steps on one batch under each "
+                             "parametrization and shows how far updates move the logits, with a verdict. Needs no data." },
+    [COMMAND_TRANSFER] = { "transfer", "--checkpoint DIR --operators JSON --data FILE",
+                           "is the small size's learning rate right at the grown size", 0, 0, false,
+                           "Trains both sizes at the rates of a small sweep and shows loss, sharpness and stability ratio side "
+                           "by side. Answers yes, no, or which rate to use, with numbers and their uncertainty." },
     [COMMAND_POWERFIT] = { "powerfit", "", "power-law fit (later release)", 0, 4, false, NULL },
-    [COMMAND_REPLAY] = { "replay", "CURVES.json", "apply a rule to saved curves (later release)", 0, 4, false, NULL },
+    [COMMAND_REPLAY] = { "replay", "CURVES.json", "apply selection rules to saved curves", 1, 1, false,
+                         "Reads a curves.json of `lag run --out` and shows what each rule would have chosen, when, at what "
+                         "cost, and with --truth how right it was. Trains nothing. docs/selection.md explains the rules." },
 };
 
 const struct command_row *command_rows(void)

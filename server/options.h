@@ -18,68 +18,103 @@ enum command {
 /* kind: f a switch, t text, n a count, b bytes (suffixes K M G T). The help says what happens without the flag;
  * " | run: " in it begins what is said to `lag run` instead. X(code, flag, kind, value word, default, commands, help) */
 #define ON(command) (1u << COMMAND_##command)
-#define OPTION_TABLE(X)                                                                                               \
-    X(OPTION_LISTEN, "listen", 't', "HOST:PORT", "127.0.0.1:8080", ON(SERVE) | ON(HEALTH),                            \
-      "address of the service; port 0 takes a free one and prints it | health: address of the server to "             \
-      "ask")                                                                                                          \
-    X(OPTION_STORE, "store", 't', "DIR", "./lag-data", ON(SERVE) | ON(RUN),                                           \
-      "directory that holds everything durable; one process at a time owns it")                                       \
-    X(OPTION_WORKERS, "workers", 'n', "N", NULL, ON(SERVE) | ON(RUN),                                                 \
-      "training threads; without it one per core that affinity and cgroup allow")                                     \
-    X(OPTION_MEMORY, "memory", 'b', "BYTES", NULL, ON(SERVE) | ON(RUN),                                               \
-      "limit of training memory, as 800M or 2G; without it three quarters of what is free or allowed")                \
-    X(OPTION_TOKEN_FILE, "token-file", 't', "FILE", NULL, ON(SERVE),                                                  \
-      "file with the bearer token that requests must carry")                                                          \
-    X(OPTION_INSECURE, "insecure", 'f', NULL, NULL, ON(SERVE), "allow a non-loopback address without a token")        \
-    X(OPTION_DATA_ROOT, "data-root", 't', "DIR", NULL, ON(SERVE) | ON(RUN),                                           \
-      "paths in requests lie beneath it; without it only ids are taken | run: paths in the study lie "                \
-      "beneath it; without it the study file's directory")                                                            \
-    X(OPTION_TLS_CERT, "tls-cert", 't', "FILE", NULL, ON(SERVE), "certificate (later release)")                       \
-    X(OPTION_TLS_KEY, "tls-key", 't', "FILE", NULL, ON(SERVE), "key (later release)")                                 \
-    X(OPTION_CONFIG, "config", 't', "FILE", NULL, ON(SERVE),                                                          \
-      "JSON object with values of these flags, as {\"workers\": 2}")                                                  \
-    X(OPTION_JSON, "json", 'f', NULL, NULL, ON(RUN) | ON(EVAL) | ON(INSPECT) | ON(OPERATORS) | ON(OPTIMIZERS)         \
-      | ON(SCHEDULES) | ON(CHECK) | ON(GROW), "print JSON instead of text")                                           \
-    X(OPTION_CHECKPOINT, "checkpoint", 't', "DIR", NULL, ON(GROW) | ON(TRAIN) | ON(EVAL) | ON(LOGITS),                \
-      "the model, a Hugging Face directory | train: a model to go on with; with its optimizer.safetensors "           \
-      "as if it had never stopped")                                                                                   \
-    X(OPTION_OPERATORS, "operators", 't', "JSON", NULL, ON(GROW),                                                     \
-      "a list, as [{\"op\": \"stack\", \"layers\": 12}], or a file with one; `lag operators` shows them")             \
-    X(OPTION_MOMENTS, "moments", 't', "POLICY", "reset", ON(GROW),                                                    \
-      "optimizer state of the grown model: reset, carry or old_only")                                                 \
-    X(OPTION_CHECK, "check", 'f', NULL, NULL, ON(GROW), "measure how well the function is preserved")                 \
-    X(OPTION_SHAPE, "shape", 't', "FILE", NULL, ON(TRAIN), "a config.json: train that model from scratch")            \
-    X(OPTION_DATA, "data", 't', "FILE", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW),                                        \
-      "tokens to judge the model on, or a .json file with a study's data object | train: tokens, or a .json file "    \
-      "with a study's data object | grow: what operators that learn (ligo) are fitted on; tokens, or such a .json file") \
-    X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN),                                                            \
-      "validation tokens; without it the last tenth of the data is held out")                                         \
-    X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN), "a JSON file with a study's training object")        \
-    X(OPTION_RECIPE, "recipe", 't', "FILE", NULL, ON(TRAIN),                                                          \
-      "a JSON file with a result's recipe: continues the study's winner, --checkpoint, bit for bit")                  \
+#define OPTION_TABLE(X)                                                                                              \
+    X(OPTION_LISTEN, "listen", 't', "HOST:PORT", "127.0.0.1:8080", ON(SERVE) | ON(HEALTH),                           \
+      "address of the service; port 0 takes a free one and prints it | health: address of the server to "            \
+      "ask")                                                                                                         \
+    X(OPTION_STORE, "store", 't', "DIR", "./lag-data", ON(SERVE) | ON(RUN),                                          \
+      "directory that holds everything durable; one process at a time owns it")                                      \
+    X(OPTION_WORKERS, "workers", 'n', "N", NULL, ON(SERVE) | ON(RUN),                                                \
+      "training threads; without it one per core that affinity and cgroup allow")                                    \
+    X(OPTION_MEMORY, "memory", 'b', "BYTES", NULL, ON(SERVE) | ON(RUN),                                              \
+      "limit of training memory, as 800M or 2G; without it three quarters of what is free or allowed")               \
+    X(OPTION_TOKEN_FILE, "token-file", 't', "FILE", NULL, ON(SERVE),                                                 \
+      "file with the bearer token that requests must carry")                                                         \
+    X(OPTION_INSECURE, "insecure", 'f', NULL, NULL, ON(SERVE), "allow a non-loopback address without a token")       \
+    X(OPTION_DATA_ROOT, "data-root", 't', "DIR", NULL, ON(SERVE) | ON(RUN),                                          \
+      "paths in requests lie beneath it; without it only ids are taken | run: paths in the study lie "               \
+      "beneath it; without it the study file's directory")                                                           \
+    X(OPTION_TLS_CERT, "tls-cert", 't', "FILE", NULL, ON(SERVE), "certificate (later release)")                      \
+    X(OPTION_TLS_KEY, "tls-key", 't', "FILE", NULL, ON(SERVE), "key (later release)")                                \
+    X(OPTION_CONFIG, "config", 't', "FILE", NULL, ON(SERVE),                                                         \
+      "JSON object with values of these flags, as {\"workers\": 2}")                                                 \
+    X(OPTION_JSON, "json", 'f', NULL, NULL, ON(RUN) | ON(EVAL) | ON(INSPECT) | ON(OPERATORS) | ON(OPTIMIZERS)        \
+      | ON(SCHEDULES) | ON(CHECK) | ON(GROW) | ON(REPLAY) | ON(TRANSFER) | ON(COORDCHECK), "print JSON instead of text") \
+    X(OPTION_CHECKPOINT, "checkpoint", 't', "DIR", NULL, ON(GROW) | ON(TRAIN) | ON(EVAL) | ON(LOGITS)                \
+      | ON(TRANSFER) | ON(COORDCHECK),                                                                               \
+      "the model, a Hugging Face directory | train: a model to go on with; with its optimizer.safetensors "          \
+      "as if it had never stopped | coordcheck: a Hugging Face directory whose config.json is the base's shape")     \
+    X(OPTION_OPERATORS, "operators", 't', "JSON", NULL, ON(GROW) | ON(TRANSFER),                                     \
+      "a list, as [{\"op\": \"stack\", \"layers\": 12}], or a file with one; `lag operators` shows them")            \
+    X(OPTION_MOMENTS, "moments", 't', "POLICY", "reset", ON(GROW),                                                   \
+      "optimizer state of the grown model: reset, carry or old_only")                                                \
+    X(OPTION_CHECK, "check", 'f', NULL, NULL, ON(GROW), "measure how well the function is preserved")                \
+    X(OPTION_SHAPE, "shape", 't', "FILE", NULL, ON(TRAIN) | ON(COORDCHECK),                                          \
+      "a config.json: train that model from scratch | coordcheck: a config.json: the base's shape")            \
+    X(OPTION_DATA, "data", 't', "FILE", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW) | ON(TRANSFER),                        \
+      "tokens to judge the model on, or a .json file with a study's data object | train: tokens, or a .json file "   \
+      "with a study's data object | grow: what operators that learn (ligo) are fitted on; tokens, or such a .json file " \
+      "| transfer: tokens to train on, or a .json file with a study's data object")                                  \
+    X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN) | ON(TRANSFER),                                            \
+      "validation tokens; without it the last tenth of the data is held out")                                        \
+    X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN) | ON(GROW) | ON(TRANSFER),                           \
+      "a JSON file with a study's training object | grow: the same, for operators that learn (ligo): what a study with " \
+      "it would fit; without it the defaults")                                                                       \
+    X(OPTION_RECIPE, "recipe", 't', "FILE", NULL, ON(TRAIN),                                                         \
+      "a JSON file with a result's recipe: continues the study's winner, --checkpoint, bit for bit")                 \
     X(OPTION_OBJECTIVE, "objective", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL), "causal, mlm, span_corruption or ul2; by family") \
-    X(OPTION_FORMAT, "format", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL),                                               \
-      "of the token files: auto, bytes, u16, u32, llmc, npy or safetensors")                                          \
-    X(OPTION_SAMPLER, "sampler", 't', "NAME", NULL, ON(TRAIN), "random (the default) or sequential")                  \
-    X(OPTION_CONTEXT, "context", 'n', "N", NULL, ON(TRAIN) | ON(EVAL),                                                \
-      "tokens per sequence; without it min(256, positions) | eval: tokens per sequence; without it that of "          \
-      "the checkpoint's report")                                                                                      \
-    X(OPTION_BATCH, "batch", 'n', "N", NULL, ON(TRAIN), "sequences per step; without it 16")                          \
-    X(OPTION_STEPS, "steps", 'n', "N", NULL, ON(TRAIN),                                                               \
-      "steps in all, those already done included; without it 20000")                                                  \
-    X(OPTION_SEED, "seed", 'n', "N", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW),                                           \
-      "seed of every random stream; without it 1")                                                                    \
-    X(OPTION_VALID_TOKENS, "valid-tokens", 'n', "N", NULL, ON(TRAIN) | ON(EVAL),                                      \
-      "size of the validation set; without it 100000 | eval: how many tokens to look at; without it the "             \
-      "number in the checkpoint's report")                                                                            \
-    X(OPTION_TOKENS, "tokens", 't', "FILE", NULL, ON(LOGITS),                                                         \
-      "safetensors file with the tensor input_ids (B, T), I64; where wanted attention_mask, token_type_ids (bert); "  \
-      "of t5 also decoder_input_ids (B, T2), decoder_attention_mask")                                                 \
-    X(OPTION_LOG, "log", 't', "FILE", NULL, ON(TRAIN), "write one JSON line per evaluation to it")                    \
-    X(OPTION_LOG_EVERY, "log-every", 'n', "N", NULL, ON(TRAIN), "one line more every N steps")                        \
-    X(OPTION_OUT, "out", 't', "PATH", NULL, ON(RUN) | ON(GROW) | ON(TRAIN) | ON(LOGITS),                              \
-      "directory for the result | run: directory for result, curves, plot and the kept candidates | "                 \
-      "logits: file for the result")                                                                                  \
+    X(OPTION_FORMAT, "format", 't', "NAME", NULL, ON(TRAIN) | ON(EVAL),                                              \
+      "of the token files: auto, bytes, u16, u32, llmc, npy or safetensors")                                         \
+    X(OPTION_SAMPLER, "sampler", 't', "NAME", NULL, ON(TRAIN), "random (the default) or sequential")                 \
+    X(OPTION_CONTEXT, "context", 'n', "N", NULL, ON(TRAIN) | ON(EVAL),                                               \
+      "tokens per sequence; without it min(256, positions) | eval: tokens per sequence; without it that of "         \
+      "the checkpoint's report")                                                                                     \
+    X(OPTION_BATCH, "batch", 'n', "N", NULL, ON(TRAIN), "sequences per step; without it 16")                         \
+    X(OPTION_STEPS, "steps", 'n', "N", NULL, ON(TRAIN) | ON(TRANSFER) | ON(COORDCHECK),                              \
+      "steps in all, those already done included; without it 20000 | transfer: of every run; without it 200 | "     \
+      "coordcheck: on the one batch, from 2 to 20; without it 5")          \
+    X(OPTION_SEED, "seed", 'n', "N", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW) | ON(REPLAY) | ON(TRANSFER)               \
+      | ON(COORDCHECK), "seed of every random stream; without it 1 | replay: of what a rule draws; without it that of the curves " \
+      "| transfer: of the first run at each rate; without it 1 | coordcheck: of the first models; without it 1")     \
+    X(OPTION_VALID_TOKENS, "valid-tokens", 'n', "N", NULL, ON(TRAIN) | ON(EVAL) | ON(TRANSFER),                      \
+      "size of the validation set; without it 100000 | eval: how many tokens to look at; without it the "            \
+      "number in the checkpoint's report | transfer: size of the validation set; without it 20000")                  \
+    X(OPTION_TOKENS, "tokens", 't', "FILE", NULL, ON(LOGITS),                                                        \
+      "safetensors file with the tensor input_ids (B, T), I64; where wanted attention_mask, token_type_ids (bert); " \
+      "of t5 also decoder_input_ids (B, T2), decoder_attention_mask")                                                \
+    X(OPTION_LOG, "log", 't', "FILE", NULL, ON(TRAIN), "write one JSON line per evaluation to it")                   \
+    X(OPTION_LOG_EVERY, "log-every", 'n', "N", NULL, ON(TRAIN), "one line more every N steps")                       \
+    X(OPTION_OUT, "out", 't', "PATH", NULL, ON(RUN) | ON(GROW) | ON(TRAIN) | ON(LOGITS) | ON(TRANSFER)              \
+      | ON(COORDCHECK), "directory for the result | run: directory for result, curves, plot and the kept candidates | " \
+      "logits: file for the result | transfer: file for the plot, SVG | coordcheck: file for the plot, SVG")         \
+    X(OPTION_RATES, "rates", 't', "LIST", NULL, ON(TRANSFER),                                                        \
+      "learning rates of the sweep, as 1e-4,3e-4,1e-3; without it seven in factors of two around that of the "       \
+      "training object")                                                                                             \
+    X(OPTION_SEEDS, "seeds", 'n', "N", NULL, ON(TRANSFER) | ON(COORDCHECK),                                          \
+      "runs at every rate, each with other data; without it 2 | coordcheck: models of every size, averaged; without it 4") \
+    X(OPTION_PARAMETRIZATION, "parametrization", 't', "NAME", NULL, ON(TRANSFER) | ON(COORDCHECK),                   \
+      "standard, mup, completep or ntp; without it that of the training object | coordcheck: some of these, with "   \
+      "commas; without it all")                                                                                      \
+    X(OPTION_WIDTHS, "widths", 't', "LIST", NULL, ON(COORDCHECK),                                                    \
+      "widths to compare, as 64,128,256; without it and without --depths the base's, twice and four times it")       \
+    X(OPTION_DEPTHS, "depths", 't', "LIST", NULL, ON(COORDCHECK), "numbers of layers to compare, as 2,4,8")          \
+    X(OPTION_OPTIMIZER, "optimizer", 't', "NAME", NULL, ON(COORDCHECK), "adamw (the default) or sgd")                \
+    X(OPTION_LEARNING_RATE, "learning-rate", 't', "RATE", NULL, ON(COORDCHECK),                                      \
+      "at the base; without it 0.001 for adamw, 0.1 for sgd")                                      \
+    X(OPTION_TOLERANCE, "tolerance", 't', "NATS", NULL, ON(TRANSFER),                                                \
+      "what keeping the small size's rate may cost; without it 0.01")                                                \
+    X(OPTION_RULE, "rule", 't', "NAME", NULL, ON(REPLAY),                                                            \
+      "the one rule to apply; without it all of them, beside each other")                                            \
+    X(OPTION_STEP, "step", 'n', "N", NULL, ON(REPLAY),                                                               \
+      "step that rules look at which do not stop by themselves, and the mean steps per candidate that rules may "    \
+      "spend which stop candidates one by one; without it the step at which the study's own rule stops")             \
+    X(OPTION_MAX_K, "max-k", 'n', "N", NULL, ON(REPLAY),                                                             \
+      "cap of rules that stop by themselves; without it the default of a study's selection.max_k")                   \
+    X(OPTION_TRUTH, "truth", 't', "FILES", NULL, ON(REPLAY),                                                         \
+      "what is right: curves trained to the end, or {\"candidate\": loss, ...}; several, with commas, are averaged") \
+    X(OPTION_RESAMPLE, "resample", 'n', "N", NULL, ON(REPLAY),                                                       \
+      "apply the rule to N random parts (6 or more of the candidates, resampled windows) and compare p_best with "   \
+      "how often the choice is right; needs --truth")                                                                \
     X(OPTION_HELP, "help", 'f', NULL, NULL, ~0u, "this text")
 
 enum option {

@@ -31,6 +31,17 @@ int partners_add(struct partners *partners, const char *directory, bool moments,
     return 0;
 }
 
+uint64_t partners_bytes(const struct partners *partners)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < partners->count; i++) {
+        const struct moments *moments = partners->checkpoints[i].moments;
+        bytes += partners->checkpoints[i].table.slab * sizeof(float) * (moments ? moments->raw ? 4 : 3 : 1);
+    }
+    return bytes;
+}
+
 void partners_fini(struct partners *partners)
 {
     for (int i = 0; i < partners->count; i++)

@@ -17,5 +17,7 @@ int partners_init(struct partners *partners, int most, struct error *error);
 /* Loads one more. Its address stays until partners_fini. Errors as of checkpoint_load. */
 int partners_add(struct partners *partners, const char *directory, bool moments, struct error *error);
 void partners_fini(struct partners *partners);
+/* Of weights and moments. */
+uint64_t partners_bytes(const struct partners *partners);
 
 #endif

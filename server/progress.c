@@ -101,6 +101,10 @@ void progress_show(struct progress *progress, const struct study *study, double 
 
     if (!study)
         return;
+    if (study->decision_count < progress->decisions) {       /* the next stage */
+        progress->decisions = 0;
+        progress->begun = false;
+    }
     for (int i = 0; i < study->spec->candidate_count; i++) {
         const struct candidate *candidate = &study->candidates[i];
         bool counts = candidate->same_as < 0 && candidate->state != CANDIDATE_DIVERGED

@@ -4,15 +4,8 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
+#include "server/run_stages.h"
 #include "server/service_state.h"
-
-static int free_slot(const struct service *service)
-{
-    for (int i = 0; i < service->options.workers; i++)
-        if (!service->slots[i].busy)
-            return i;
-    return -1;
-}
 
 /* A resident trial that may leave memory: it waits at a barrier with its state on disk, or it can be grown again. */
 static bool may_park(const struct seat *seat)
@@ -73,7 +66,7 @@ static bool bring_in(struct seat *seat, int slot)
 
     if (!take_memory(seat))
         return false;
-    if (!seat->damaged && seat_trial_path(seat->run, seat->candidate, path, &ignored) == 0 && file_exists(path))
+    if (!seat->damaged && run_saved_trial(seat->run, seat->candidate, path, &ignored) == 0 && file_exists(path))
         seat_load(seat, slot);
     else
         seat_grow(seat, slot);
@@ -85,7 +78,8 @@ static bool lend_work(struct run *run, int slot)
     bool busy[SPEC_CANDIDATES_MAX];
 
     for (int i = 0; i < run->spec.candidate_count; i++)
-        busy[i] = run->seats[i].state != SEAT_IDLE && run->seats[i].state != SEAT_EMPTY;
+        busy[i] = (run->seats[i].state != SEAT_IDLE && run->seats[i].state != SEAT_EMPTY)
+                  || seat_measured_elsewhere(&run->seats[i], slot);
     for (;;) {
         struct work work = study_next_work(&run->study, busy);
         struct seat *seat;
@@ -103,6 +97,17 @@ static bool lend_work(struct run *run, int slot)
     }
 }
 
+/* A candidate more at a time comes first; a worker that finds none helps in a round that is under way. */
+static bool lend_learner(struct run *run, int slot)
+{
+    for (int i = 0; i < run->spec.candidate_count; i++)
+        if (seat_has_idle_learner(&run->seats[i])) {
+            seat_lend_learner(&run->seats[i], slot, 0);
+            return true;
+        }
+    return false;
+}
+
 static void retry_saves(struct run *run)
 {
     for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
@@ -117,16 +122,24 @@ static bool lend_one(struct service *service, int slot)
             continue;
         if (run->phase == RUN_GROWING && lend_grow(run, slot))
             return true;
-        if (run->phase == RUN_ACTIVE && !run->study.finished && lend_work(run, slot))
+        if (run->phase == RUN_ACTIVE && !run->study.finished && (lend_work(run, slot) || lend_learner(run, slot)))
             return true;
     }
+    return false;
+}
+
+/* On any free slot: what one has nothing for may go on on another, where its measurement lies. */
+static bool lend_any(struct service *service)
+{
+    for (int i = 0; i < service->options.workers; i++)
+        if (!service->slots[i].busy && lend_one(service, i))
+            return true;
     return false;
 }
 
 void pump(struct service *service)
 {
     struct run *run, *next;
-    int slot;
 
     for (run = service->runs; run; run = next) {
         next = run->next;
@@ -134,6 +147,6 @@ void pump(struct service *service)
             retry_saves(run);
         run_advance(run);
     }
-    while ((slot = free_slot(service)) >= 0 && lend_one(service, slot))
+    while (lend_any(service))
         continue;
 }

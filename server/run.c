@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
+#include "server/run_stages.h"
 #include "server/service_state.h"
 
 struct run *run_new(struct service *service, struct study_row *row, struct error *error)
@@ -24,7 +25,7 @@ struct run *run_new(struct service *service, struct study_row *row, struct error
     run->row = *row;
     *row = (struct study_row){ 0 };
     run->loss_before = (double)NAN;
-    run->lost_candidate = -1;
+    run->lost_candidate = run->taken_over = -1;
     return run;
 }
 
@@ -34,6 +35,7 @@ static void close_study(struct run *run)
     for (int i = 0; run->seats && i < run->spec.candidate_count; i++) {
         seat_release(&run->seats[i]);
         growth_ramps_fini(&run->seats[i].ramps);
+        seat_parts_fini(&run->seats[i]);
     }
     memory_free(run->seats);
     run->seats = NULL;
@@ -49,7 +51,9 @@ static void close_study(struct run *run)
     if (run->has_spec)
         study_spec_fini(&run->spec);
     run->has_outcome = run->has_study = run->has_spec = false;
+    run->partner_bytes = 0;
     sources_close(&run->sources);
+    run_stages_free(run);
 }
 
 void run_free(struct run *run)
@@ -65,7 +69,9 @@ void run_free(struct run *run)
 
 static int verify_sources(const struct run *run, struct error *error)
 {
-    if (strcmp(run->sources.parent.hash, run->row.checkpoint_hash) != 0)
+    bool made_here = run->whole && run->part.stage > 1;        /* of the part before */
+
+    if (!made_here && strcmp(run->sources.parent.hash, run->row.checkpoint_hash) != 0)
         return error_set(error, ERROR_INVALID, "the checkpoint %s is not the one this study was admitted with; put the "
                          "old files back and resume, or start a new study", run->row.checkpoint);
     if (strcmp(run->sources.data_hash, run->row.data_hash) != 0)
@@ -90,6 +96,18 @@ static int measure_loss_before(struct run *run, struct error *error)
     return (int)error->code;
 }
 
+static int open_sources(struct run *run, struct error *error)
+{
+    char parent[FILE_PATH_BYTES];
+
+    if (run_part_parent(run, parent, error)
+        || sources_open_from(&run->sources, &run->service->store, service_data_root(run->service), run->request, parent,
+                             error))
+        return (int)error->code;
+    run->first_data_step = *parent ? run->sources.parent.provenance.data_cursor : 0;
+    return verify_sources(run, error);
+}
+
 static void load_run(struct pool_job *job)
 {
     struct run *run = job->owner;
@@ -97,14 +115,19 @@ static void load_run(struct pool_job *job)
 
     error_clear(error);
     FAULT_POINT(recover);
-    if (sources_open(&run->sources, &run->service->store, service_data_root(run->service), run->request, error)
-        || verify_sources(run, error))
+    if (open_sources(run, error))
         return;
+    if (request_is_staged(run->request)) {
+        run_stages_load(run, error);
+        sources_close(&run->sources);
+        return;
+    }
     if (request_resolve(run->request, &run->sources.facts, &run->spec, error))
         return;
     run->has_spec = true;
     run->windows = windows_of(&run->sources.valid, run->spec.training.context, run->spec.selection.valid_tokens);
-    measure_loss_before(run, error);
+    if (run->spec.training.context <= run->sources.parent.table.shape.context)    /* else only the grown ones can read them */
+        measure_loss_before(run, error);
 }
 
 static void reopen_candidates(struct run *run)
@@ -137,6 +160,7 @@ static int open_study(struct run *run, struct error *error)
         || store_load_candidates(&run->service->store, run->row.id, &run->study, error))
         return (int)error->code;
     reopen_candidates(run);
+    run->partner_bytes = partners_bytes(&run->sources.partners);
     service_memory_limit(run->service);
     return 0;
 }
@@ -147,14 +171,14 @@ static void load_done(struct pool_job *job, bool cancelled)
     struct error error = run->error;
 
     run->job_running = false;
-    if (!cancelled && !error.code)
+    if (!cancelled && !error.code && !run->staging)
         open_study(run, &error);
     if (error.code || cancelled) {
         close_study(run);
         if (error.code)
             run_trouble(run, &error);
     } else {
-        run->phase = RUN_GROWING;
+        run->phase = run->staging ? RUN_STAGED : RUN_GROWING;
         run->retries = 0;
         if (run->recovered)
             run->service->counts.recovered_studies++;
@@ -198,6 +222,8 @@ static bool may_start_over(const struct run *run)
 /* The end of a pause; false: not yet. */
 static bool unpause(struct run *run)
 {
+    if (run->staging)
+        run->reload = false;         /* what was lost is a state, and is told again */
     if (run->reload) {
         if (!may_start_over(run))
             return false;
@@ -235,12 +261,14 @@ void run_advance(struct run *run)
     }
     if (run->retry_ns && (service_now(run->service) < run->retry_ns || !unpause(run)))
         return;
+    if (run->phase == RUN_STAGED)
+        run_stages_advance(run);
     if (run->phase == RUN_GROWING && run_all_grown(run))
         run_grown(run);
     if (run->phase == RUN_ACTIVE && !run->retry_ns)
         advance_active(run);
     else if (run->phase == RUN_FINISHING && !run->retry_ns && run_is_idle(run))
-        run_finish(run);
+        (run->staging ? run_stages_finish : run_finish)(run);
 }
 
 int run_refresh_outcome(struct run *run)
@@ -261,11 +289,12 @@ int run_refresh_outcome(struct run *run)
 void run_view(struct run *run, struct study_view *view)
 {
     *view = (struct study_view){
-        .id = run->row.id, .state = run->row.state, .reason = run->reason,
+        .id = run_public_id(run), .first_data_step = run->first_data_step, .state = run->row.state, .reason = run->reason,
         .spec = run->has_spec ? &run->spec : NULL, .study = run->has_study ? &run->study : NULL,
         .outcome = run_refresh_outcome(run) == 0 ? &run->outcome : NULL, .recipe = run->recipe,
         .created_ms = run->row.created_ms, .started_ms = run->row.started_ms, .ended_ms = run->row.ended_ms,
         .parent = run->has_spec ? &run->sources.facts.parent : NULL,
+        .base = run->has_spec ? run_base(run) : NULL,
         .parent_tokens_seen = run->sources.parent.provenance.tokens_seen,
         .warnings = run->warnings, .warning_count = run->warning_count, .has_files = run->phase == RUN_ENDED,
     };

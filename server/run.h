@@ -24,10 +24,12 @@
 #include "server/service.h"
 #include "server/sources.h"
 #include "study/rank.h"
+#include "study/stages.h"
 #include "trainer/ligo_fit.h"
 #include "trainer/slice.h"
 
-enum run_phase { RUN_LOADING, RUN_GROWING, RUN_ACTIVE, RUN_FINISHING, RUN_ENDED };
+/* RUN_STAGED: of a staged study, whose parts are runs of their own (run_stages.h). */
+enum run_phase { RUN_LOADING, RUN_GROWING, RUN_ACTIVE, RUN_STAGED, RUN_FINISHING, RUN_ENDED };
 enum run_intent { INTENT_GO, INTENT_CANCEL, INTENT_DRAIN, INTENT_FAIL };
 enum seat_state { SEAT_EMPTY, SEAT_IDLE, SEAT_GROWING, SEAT_LOADING, SEAT_LENT, SEAT_WAITING, SEAT_SAVING,
                   SEAT_COMMITTING };
@@ -43,6 +45,8 @@ struct seat {
     struct trial trial;
     struct evaluation evaluation;
     bool evaluating;
+    bool measuring;                 /* evaluated; its landscape is measured before the point is made */
+    struct landscape_values landscape;
     struct slice slice;
     int slot;                       /* worker slot while LENT, GROWING or LOADING */
     int64_t lent_ns, begun_ns, saved_ns;
@@ -52,6 +56,9 @@ struct seat {
     bool save_has_point;            /* the save is for `pending` (a barrier) */
     struct point pending;
     int commits_pending;            /* points of this seat that are not durable yet */
+    struct seat_part *parts;        /* one per learner where there are several: run_learners.c */
+    int part_count, parts_lent;
+    bool joining;                   /* what is lent is the end of a round */
     struct pool_job job;            /* grow, load, save */
     struct journal_entry entry;     /* the commit after a save */
     struct error error;             /* of job */
@@ -69,7 +76,12 @@ struct seat {
 };
 
 /* A job's worker-side share of the training memory. */
-struct slot { struct scratch *scratch; bool busy; };
+struct slot {
+    struct scratch *scratch;
+    struct landscape *landscape;     /* a measurement that proceeds on this slot alone, slice by slice */
+    struct seat *measured;           /* whose; NULL: none */
+    bool busy;
+};
 
 struct run {
     struct service *service;
@@ -100,11 +112,17 @@ struct run {
     bool has_outcome;
     int outcome_decisions;                  /* the outcome belongs to that many decisions */
     uint64_t scratch_bytes;                 /* what a worker needs for its largest candidate */
+    uint64_t partner_bytes;                 /* of the checkpoints that operators name */
     const char **warnings;                  /* owned, each too */
     int warning_count;
     char *recipe;
     struct service_waiter *waiters;         /* cancel or drain callbacks */
     bool ending;
+    struct staging *staging;                /* of a staged study; NULL: an ordinary one */
+    struct run *whole;                      /* of a part: the staged study, which outlives it; else NULL */
+    struct stage_part part;
+    int taken_over;                         /* of a training after a search: the number that its choice has there */
+    uint64_t first_data_step;               /* where the sampler stands when trials begin */
     atomic_bool stop;                       /* set once the run stops: a fit under way looks at it */
 };
 
@@ -127,6 +145,8 @@ void seat_grow(struct seat *seat, int slot);
 /* Makes the grown checkpoint of a candidate again (worker). */
 int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *grown, struct error *error);
 struct trial_options run_trial_options(const struct run *run, int candidate);
+/* The shape that the parametrization starts from: of the study's own checkpoint, also in a later stage. */
+const struct shape *run_base(const struct run *run);
 int run_plan_seats(struct run *run, struct error *error);      /* shapes, bytes, rates and warnings of all candidates */
 bool run_all_grown(const struct run *run);
 void run_grown(struct run *run);                   /* all hashes known: facts, twins, warnings; then ACTIVE */
@@ -134,8 +154,20 @@ void run_grown(struct run *run);                   /* all hashes known: facts, t
 /* run_seat.c */
 void seat_lend(struct seat *seat, int slot, const struct work *work);
 void seat_load(struct seat *seat, int slot);
+bool seat_measured_elsewhere(const struct seat *seat, int slot);    /* it goes on only on the slot that holds what it measured */
 void seat_release(struct seat *seat);              /* out of memory; the file, if any, stays */
 int seat_buffers(struct seat *seat, struct error *error);
+
+int slot_scratch(struct slot *slot, const struct trial *trial, struct error *error);       /* worker: makes it fit */
+uint64_t seat_slice_steps(const struct seat *seat);                                       /* steps of about one slice */
+void seat_moved(struct seat *seat, uint64_t steps);    /* the trial has `steps` more steps, or diverged */
+
+/* run_learners.c */
+int seat_parts_init(struct seat *seat, struct error *error);
+void seat_parts_fini(struct seat *seat);
+bool seat_has_idle_learner(const struct seat *seat);   /* a round is under way, and a free worker could help */
+void seat_lend_learner(struct seat *seat, int slot, uint64_t until);       /* of a round that ends at `until` at the latest */
+void seat_stop_parts(struct seat *seat);
 
 /* run_save.c */
 void seat_save(struct seat *seat, const struct point *point);   /* point NULL: only the trial */
@@ -143,6 +175,10 @@ void seat_save_again(struct seat *seat);                        /* one that wait
 int seat_trial_path(const struct run *run, int candidate, char path[FILE_PATH_BYTES], struct error *error);
 
 /* run_record.c: what becomes durable */
+/* An event of the study that clients know; `data` is freed. What a part tells carries its stage and chain, and only what
+ * clients need: not its beginning and end, not what a training without rivals decides. */
+void run_add_event(struct changes *changes, const struct run *run, const char *kind, const char *identity,
+                   struct buffer *data);
 void run_record_point(struct seat *seat, const struct point *point);             /* in the background */
 void run_add_point(struct changes *changes, struct run *run, int candidate, const struct point *point);
 void run_record_decisions(struct run *run);                                      /* decides what can be decided */

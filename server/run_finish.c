@@ -7,14 +7,15 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/checkpoint.h"
-#include "server/run.h"
+#include "server/run_stages.h"
 #include "server/service_state.h"
 
 static bool is_kept(const struct run *run, const struct ranking_row *row)
 {
     const struct candidate *candidate = &run->study.candidates[row->candidate];
 
-    if (candidate->state != CANDIDATE_COMPLETED || candidate->same_as >= 0)
+    if (candidate->state != CANDIDATE_COMPLETED || candidate->same_as >= 0
+        || !run_part_keeps(run, row->candidate == run->outcome.choice))
         return false;
     if (row->candidate == run->outcome.choice)
         return true;
@@ -33,7 +34,7 @@ static int open_trial(struct run *run, const struct checkpoint *grown, int candi
     struct error ignored = { 0 };
     char path[FILE_PATH_BYTES];
 
-    if (seat_trial_path(run, candidate, path, error) || trial_init_empty(trial, &grown->table.shape, &options, error))
+    if (run_saved_trial(run, candidate, path, error) || trial_init_empty(trial, &grown->table.shape, &options, error))
         return (int)error->code;
     if (trial_load(trial, path, error) == 0 && trial->step != run->outcome.k)
         error_set(error, ERROR_DAMAGED, "%s is of step %llu instead of %llu", path, (unsigned long long)trial->step,
@@ -61,7 +62,7 @@ static int save_grown(const struct checkpoint *grown, const char *directory, str
 static int save_trained(struct run *run, struct checkpoint *grown, const struct trial *trial, int candidate,
                         const char *directory, struct error *error)
 {
-    uint64_t tokens = trial->step * (uint64_t)run->spec.training.batch * (uint64_t)run->spec.training.context;
+    uint64_t tokens = training_tokens(&run->spec.training, trial->step);
     struct study_view view;
     struct candidate_files files = { .view = &view, .candidate = candidate, .step = trial->step,
                                      .tokens_seen = run->sources.parent.provenance.tokens_seen + tokens,
@@ -181,7 +182,9 @@ static void cleanup_run(struct pool_job *job)
     struct error ignored = { 0 };
     char path[FILE_PATH_BYTES];
 
-    if (store_path(&run->service->store, path, &ignored, "studies/%s/trials", run->row.id) == 0)
+    if (run->whole)
+        run_part_tidy(run);
+    else if (store_path(&run->service->store, path, &ignored, "studies/%s/trials", run->row.id) == 0)
         (void)file_remove_tree(path, &ignored);
 }
 
@@ -221,20 +224,20 @@ static void fill_end(struct run *run, struct changes *changes)
     char identity[64];
 
     buffer_init(&result);
-    buffer_init(&event);
     run_view(run, &view);
     response_study(&result, &view);
-    response_event_state(&event, run->row.state, run->reason);
     for (int i = 0; i < run->spec.candidate_count; i++)
         store_set_candidate(changes, run->row.id, i, &run->study.candidates[i]);
     store_set_state(changes, run->row.id, run->row.state, run->reason, run->row.started_ms, run->row.ended_ms,
                     result.data ? result.data : "");
     service_event_identity(run->service, identity);
-    store_add_event(changes, run->row.id, "state", identity, event.data ? event.data : "{}");
-    store_add_event(changes, run->row.id, "end", identity, event.data ? event.data : "{}");
-    changes->failed |= result.failed || event.failed;
+    for (int i = 0; i < 2; i++) {
+        buffer_init(&event);
+        response_event_state(&event, run->row.state, run->reason);
+        run_add_event(changes, run, i == 0 ? "state" : "end", identity, &event);
+    }
+    changes->failed |= result.failed;
     buffer_fini(&result);
-    buffer_fini(&event);
 }
 
 static void commit_end(struct run *run)

@@ -8,6 +8,12 @@
 #include "growth/plan.h"
 #include "server/run.h"
 #include "server/service_state.h"
+#include "trainer/optimizer.h"
+
+const struct shape *run_base(const struct run *run)
+{
+    return run->whole ? &run->whole->sources.facts.parent : &run->sources.facts.parent;
+}
 
 int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *grown, struct error *error)
 {
@@ -16,7 +22,8 @@ int run_grow_candidate(const struct run *run, int candidate, struct checkpoint *
                             .sampler = run->spec.data.sampler, .seed_index = 0, .train = &run->sources.train,
                             .stop = &run->stop };
     struct growth_learner learner = ligo_fit_learner(&fit);
-    struct growth_options options = { wanted->moments, run->spec.training.seed, &learner };
+    struct growth_options options = { .moments = wanted->moments, .seed = run->spec.training.seed, .learner = &learner,
+                                      .parametrization = run->spec.training.parametrization, .base = run_base(run) };
     struct growth_plan plan;
 
     if (growth_plan_init(&plan, &run->sources.parent.table.shape, &wanted->operators, error))
@@ -30,6 +37,7 @@ struct trial_options run_trial_options(const struct run *run, int candidate)
 {
     return (struct trial_options){ .kernels = run->service->kernels, .training = run->spec.training,
                                    .hidden_rate_scale = run->seats[candidate].rate_scale,
+                                   .base = *run_base(run),
                                    .sampler = run->spec.data.sampler, .seed_index = 0,
                                    .ramps = &run->seats[candidate].ramps };
 }
@@ -60,10 +68,11 @@ static int take_plan(struct run *run, struct seat *seat, const struct growth_pla
     seat->shape = plan->to;
     seat->trial_bytes = need.bytes;
     run->study.candidates[seat->candidate].growth_flops = need.growth_flops;
-    seat->rate_scale = training->width_rate_scaled ? 1 / plan->width_factor : 1;
+    seat->rate_scale = training_hidden_rate_scale(training, plan->width_factor);
+    need.scratch_bytes += landscape_bytes(run->service->kernels, &plan->to, training, &run->spec.landscape);
     if (need.scratch_bytes > run->scratch_bytes)
         run->scratch_bytes = need.scratch_bytes;
-    if (growth_ramps_init(&seat->ramps, plan, error))
+    if (seat_parts_init(seat, error) || growth_ramps_init(&seat->ramps, plan, error))
         return (int)error->code;
     for (int i = 0; i < plan->warning_count; i++) {
         char text[sizeof plan->warnings[0] + SPEC_NAME_MAX + 8];
@@ -74,16 +83,31 @@ static int take_plan(struct run *run, struct seat *seat, const struct growth_pla
     return 0;
 }
 
+/* Only where moments are carried does another optimizer's state matter. */
+static int warn_of_state(struct run *run, struct error *error)
+{
+    const char *text = optimizer_state_warning(run->spec.training.optimizer.name, run->sources.parent.moments);
+    bool carried = false;
+
+    for (int i = 0; i < run->spec.candidate_count; i++)
+        carried = carried || run->spec.candidates[i].moments != MOMENTS_RESET;
+    return carried && text ? add_warning(run, text, error) : 0;
+}
+
 int run_plan_seats(struct run *run, struct error *error)
 {
-    const char *slow = training_compute_warning(&run->spec.training, run->service->kernels);
+    const char *texts[TRAINING_WARNINGS_MAX];
+    int count = training_warnings(&run->spec.training, run->service->kernels, texts);
     char text[128];
 
     snprintf(text, sizeof text, "the checkpoint's config.json has dropout %.3g; it is trained as 0",
              run->sources.facts.dropout);
     if (run->sources.facts.dropout > 0 && add_warning(run, text, error))
         return (int)error->code;
-    if (slow && add_warning(run, slow, error))
+    for (int i = 0; i < count; i++)
+        if (add_warning(run, texts[i], error))
+            return (int)error->code;
+    if (warn_of_state(run, error))
         return (int)error->code;
     for (int i = 0; i < run->spec.candidate_count && !error->code; i++) {
         struct growth_plan plan;
@@ -132,6 +156,8 @@ static int grow_trial(struct seat *seat, struct error *error)
     probe.grown = &grown;
     if (growth_preservation_masked(&probe, &seat->preservation, error) == 0)
         trial_init(&seat->trial, &grown, &options, error);
+    if (!error->code)
+        seat->trial.first_data_step = run->first_data_step;
     checkpoint_fini(&grown);
     return (int)error->code;
 }

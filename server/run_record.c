@@ -5,7 +5,7 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
-#include "server/run.h"
+#include "server/run_stages.h"
 #include "server/service_state.h"
 
 struct record {
@@ -76,6 +76,44 @@ static void record_commit(struct record *record)
     journal_append(&record->run->service->journal, &record->entry);
 }
 
+/* ---- events */
+
+/* Does the study's stream have it? The whole tells its own states. */
+static bool is_told(const struct run *run, const char *kind)
+{
+    static const char *const of_rounds[] = { "decision", "ranking", "transition" };
+
+    if (!run->whole)
+        return true;
+    for (size_t i = 0; i < sizeof of_rounds / sizeof *of_rounds; i++)
+        if (strcmp(kind, of_rounds[i]) == 0)
+            return run->part.search;
+    return strcmp(kind, "state") != 0 && strcmp(kind, "end") != 0;
+}
+
+void run_add_event(struct changes *changes, const struct run *run, const char *kind, const char *identity,
+                   struct buffer *data)
+{
+    char name[STAGES_PART_NAME_BYTES], own[96];
+    struct buffer text;
+
+    changes->failed |= data->failed || !data->data;
+    if (!run->whole && !changes->failed) {
+        store_add_event(changes, run->row.id, kind, identity, data->data);
+    } else if (!changes->failed && is_told(run, kind)) {
+        buffer_init(&text);
+        buffer_format(&text, "{\"stage\": %d, \"chain\": \"%s\", ", run->part.stage,
+                      stages_chain_name(&run->whole->staging->stages, run->part.chain));
+        buffer_text(&text, data->data + 1);            /* every event's data is an object with members */
+        stages_part_name(&run->part, name);
+        snprintf(own, sizeof own, "%s:%s", name, identity);
+        changes->failed |= text.failed;
+        store_add_event(changes, run->whole->row.id, kind, own, text.data ? text.data : "{}");
+        buffer_fini(&text);
+    }
+    buffer_fini(data);
+}
+
 /* ---- points */
 
 void run_add_point(struct changes *changes, struct run *run, int candidate, const struct point *point)
@@ -87,9 +125,7 @@ void run_add_point(struct changes *changes, struct run *run, int candidate, cons
     response_event_evaluation(&data, run->spec.candidates[candidate].name, point);
     snprintf(identity, sizeof identity, "%d:%llu", candidate, (unsigned long long)point->step);
     store_add_point(changes, run->row.id, candidate, point, run->windows.count);
-    store_add_event(changes, run->row.id, "evaluation", identity, data.data ? data.data : "{}");
-    changes->failed |= data.failed;
-    buffer_fini(&data);
+    run_add_event(changes, run, "evaluation", identity, &data);
 }
 
 /* A candidate's row; one that will train no more is an `error` event too. */
@@ -105,9 +141,7 @@ static void add_candidate(struct changes *changes, struct run *run, int candidat
     buffer_init(&data);
     response_event_error(&data, run->spec.candidates[candidate].name, (double)facts->diverged_step, facts->reason);
     snprintf(identity, sizeof identity, "%d", candidate);
-    store_add_event(changes, run->row.id, "error", identity, data.data ? data.data : "{}");
-    changes->failed |= data.failed;
-    buffer_fini(&data);
+    run_add_event(changes, run, "error", identity, &data);
 }
 
 void run_record_point(struct seat *seat, const struct point *point)
@@ -145,9 +179,7 @@ static void add_state(struct record *record, enum study_state_name state, const 
     response_event_state(&data, state, reason);
     service_event_identity(run->service, identity);
     store_set_state(&record->entry.changes, run->row.id, state, reason, run->row.started_ms, run->row.ended_ms, "");
-    store_add_event(&record->entry.changes, run->row.id, "state", identity, data.data ? data.data : "{}");
-    record->entry.changes.failed |= data.failed;
-    buffer_fini(&data);
+    run_add_event(&record->entry.changes, run, "state", identity, &data);
     record_commit(record);
 }
 
@@ -195,9 +227,7 @@ static void add_ranking_event(struct changes *changes, struct run *run, const ch
         return;
     buffer_init(&data);
     response_event_ranking(&data, &run->study, view.outcome);
-    store_add_event(changes, run->row.id, "ranking", identity, data.data ? data.data : "{}");
-    changes->failed |= data.failed;
-    buffer_fini(&data);
+    run_add_event(changes, run, "ranking", identity, &data);
 }
 
 static void add_decision(struct changes *changes, struct run *run, const struct decision *decision)
@@ -209,14 +239,12 @@ static void add_decision(struct changes *changes, struct run *run, const struct 
     buffer_init(&data);
     response_event_decision(&data, &run->study, decision);
     snprintf(identity, sizeof identity, "%llu", (unsigned long long)decision->step);
-    store_add_event(changes, run->row.id, "decision", identity, data.data ? data.data : "{}");
-    changes->failed |= data.failed;
-    buffer_fini(&data);
+    run_add_event(changes, run, "decision", identity, &data);
     if (study_transition(&run->study, &step, &settled_at)) {
-        char text[96];
-        snprintf(text, sizeof text, "{\"step\":%llu,\"method\":\"agreement\",\"settled_at\":%llu}",
-                 (unsigned long long)step, (unsigned long long)settled_at);
-        store_add_event(changes, run->row.id, "transition", "transition", text);
+        buffer_init(&data);
+        buffer_format(&data, "{\"step\":%llu,\"method\":\"agreement\",\"settled_at\":%llu}",
+                      (unsigned long long)step, (unsigned long long)settled_at);
+        run_add_event(changes, run, "transition", "transition", &data);
     }
     add_ranking_event(changes, run, identity);
 }

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "server/run.h"
+#include "server/run_stages.h"
 #include "server/metrics.h"
 #include "server/service_state.h"
 
@@ -32,11 +32,39 @@ int seat_buffers(struct seat *seat, struct error *error)
     return error_set(error, ERROR_NO_MEMORY, "a candidate's evaluation: out of memory");
 }
 
+/* Forgets measurements under way: of `seat` on all slots but `keep`, and of another seat on `keep` (-1: none is kept). They
+ * are functions of the trial: begun again they come out the same. */
+static void drop_measurements(struct seat *seat, int keep)
+{
+    struct service *service = seat->run->service;
+
+    for (int i = 0; i < service->options.workers; i++) {
+        struct slot *slot = &service->slots[i];
+        bool own = slot->measured == seat;
+        if ((own && i != keep) || (!own && i == keep && !slot->busy)) {
+            landscape_free(slot->landscape);
+            slot->landscape = NULL;
+            slot->measured = NULL;
+        }
+    }
+}
+
+bool seat_measured_elsewhere(const struct seat *seat, int slot)
+{
+    const struct service *service = seat->run->service;
+
+    for (int i = 0; i < service->options.workers; i++)
+        if (service->slots[i].measured == seat && i != slot)
+            return true;
+    return false;
+}
+
 void seat_release(struct seat *seat)
 {
     struct service *service = seat->run->service;
 
     if (seat->resident) {
+        drop_measurements(seat, -1);
         trial_fini(&seat->trial);
         memory_free(seat->evaluation.losses);
         memory_free(seat->evaluation.raw_losses);
@@ -44,19 +72,26 @@ void seat_release(struct seat *seat)
         service_memory_give(service, seat->bytes);
         seat->bytes = 0;
     }
-    seat->resident = seat->evaluating = false;
+    seat->resident = seat->evaluating = seat->measuring = false;
     seat->state = SEAT_EMPTY;
 }
 
 /* ---- a slice */
 
-static int slot_scratch(struct slot *slot, const struct trial *trial, struct error *error)
+int slot_scratch(struct slot *slot, const struct trial *trial, struct error *error)
 {
     if (slot->scratch && scratch_fits(slot->scratch, trial))
         return 0;
     scratch_free(slot->scratch);
     slot->scratch = NULL;
     return scratch_new(&slot->scratch, trial->options.kernels, &trial->table, &trial->options.training, error);
+}
+
+static int slot_landscape(const struct seat *seat, struct slot *slot, struct error *error)
+{
+    if (slot->landscape)
+        return 0;
+    return landscape_new(&slot->landscape, &seat->trial, &seat->run->spec.landscape, error);
 }
 
 static void slice_body(struct pool_job *job)
@@ -67,10 +102,19 @@ static void slice_body(struct pool_job *job)
 
     seat->begun_ns = service_now(seat->run->service);
     error_clear(&slice->error);
-    slice->status = slot_scratch(slot, slice->trial, &slice->error);
+    slice->landscape = NULL;
+    slice->status = seat->measuring ? slot_landscape(seat, slot, &slice->error)
+                                    : slot_scratch(slot, slice->trial, &slice->error);
     slice->scratch = slot->scratch;
+    if (seat->measuring)
+        slice->landscape = slot->landscape;
     if (!slice->status)
         slice_run(slice);
+    if (seat->measuring && !slice->status && slice->evaluation_finished) {
+        seat->landscape = landscape_answer(slot->landscape);
+        landscape_free(slot->landscape);
+        slot->landscape = NULL;
+    }
 }
 
 static void seat_point(struct seat *seat)
@@ -79,12 +123,13 @@ static void seat_point(struct seat *seat)
     const struct evaluation *evaluation = &seat->evaluation;
     struct loss_summary summary = loss_summarize(evaluation->losses, evaluation->windows.count);
     uint64_t step = seat->trial.step;
-    double tokens_per_step = (double)run->spec.training.batch * run->spec.training.context;
+    uint64_t tokens = training_tokens(&run->spec.training, step);
     struct point point = {
-        .step = step, .tokens = (uint64_t)((double)step * tokens_per_step),
-        .flops = (double)step * tokens_per_step * run->study.candidates[seat->candidate].flops_per_token,
+        .step = step, .tokens = tokens,
+        .flops = (double)tokens * run->study.candidates[seat->candidate].flops_per_token,
         .loss = summary.mean, .standard_error = summary.standard_error, .raw_loss = summary.mean,
         .learning_rate = schedule_rate(&run->spec.training, step), .losses = evaluation->losses,
+        .landscape = seat->landscape,
     };
 
     if (evaluation->raw_count > 0)
@@ -110,16 +155,27 @@ static void seat_diverged(struct seat *seat)
     run_record_candidate(seat->run, seat->candidate);
 }
 
-static void seat_trained(struct seat *seat)
+static void seat_trained(struct seat *seat, double seconds)
 {
     struct run *run = seat->run;
     struct service_counts *counts = &run->service->counts;
     uint64_t done = seat->slice.steps_done;
-    double tokens = (double)done * run->spec.training.batch * run->spec.training.context;
+    uint64_t before = training_tokens(&run->spec.training, seat->trial.step - done);
+    double tokens = (double)(training_tokens(&run->spec.training, seat->trial.step) - before);
+    double flops = tokens * run->study.candidates[seat->candidate].flops_per_token;
 
-    counts->steps += done;
     counts->tokens += (uint64_t)tokens;
-    counts->flops += tokens * run->study.candidates[seat->candidate].flops_per_token;
+    counts->flops += flops;
+    counts->step_flops[run->spec.training.compute] += flops;
+    counts->step_seconds[run->spec.training.compute] += seconds;
+    seat_moved(seat, done);
+}
+
+void seat_moved(struct seat *seat, uint64_t steps)
+{
+    struct run *run = seat->run;
+
+    run->service->counts.steps += steps;
     study_trained(&run->study, seat->candidate, seat->trial.step);
     if (seat->trial.diverged)
         seat_diverged(seat);
@@ -142,6 +198,22 @@ static void observe_slice(struct seat *seat, double seconds)
         metrics_observe(metrics, METRICS_QUEUE, (double)(seat->begun_ns - seat->lent_ns) * 1e-9);
 }
 
+/* What comes after an evaluation, or after the measurement behind it. */
+static void seat_evaluated(struct seat *seat)
+{
+    struct run *run = seat->run;
+
+    if (!seat->measuring && study_measures(&run->study, seat->trial.step)) {
+        seat->measuring = true;
+        return;
+    }
+    run->service->slots[seat->slot].measured = seat->measuring ? NULL : run->service->slots[seat->slot].measured;
+    if (!seat->measuring)
+        seat->landscape = landscape_nothing();
+    seat->measuring = false;
+    seat_point(seat);
+}
+
 static void slice_finished(struct pool_job *job, bool cancelled)
 {
     struct slice *slice = (struct slice *)job;
@@ -157,11 +229,11 @@ static void slice_finished(struct pool_job *job, bool cancelled)
         observe_slice(seat, seconds);
         *(slice->evaluation ? &service->counts.evaluate_seconds : &service->counts.train_seconds) += seconds;
         if (!slice->evaluation)
-            seat_trained(seat);
+            seat_trained(seat, seconds);
         if (slice->status && slice->status != ERROR_CANCELLED)
             run_trouble(run, &slice->error);
         else if (slice->evaluation && slice->evaluation_finished && !slice->status)
-            seat_point(seat);
+            seat_evaluated(seat);
     }
     service_pump_soon(service);
 }
@@ -176,6 +248,11 @@ static uint64_t evaluation_budget(const struct seat *seat)
     return tokens < 1 ? 1 : (uint64_t)tokens;
 }
 
+uint64_t seat_slice_steps(const struct seat *seat)
+{
+    return slice_steps(&seat->trial.table.shape, &seat->run->spec.training, slice_seconds, flops_guess);
+}
+
 void seat_lend(struct seat *seat, int slot, const struct work *work)
 {
     struct run *run = seat->run;
@@ -183,17 +260,26 @@ void seat_lend(struct seat *seat, int slot, const struct work *work)
     struct slice *slice = &seat->slice;
     bool evaluate = work->kind == WORK_EVALUATE;
 
+    if (!evaluate && seat->trial.kavg) {
+        seat_lend_learner(seat, slot, work->step);
+        return;
+    }
     if (evaluate && !seat->evaluating) {
         seat->evaluating = true;
+        seat->measuring = false;
         seat->evaluation_seconds = 0;
         seat->evaluation.next = seat->evaluation.raw_next = 0;
+    }
+    if (seat->measuring) {
+        drop_measurements(seat, slot);
+        service->slots[slot].measured = seat;
     }
     slice->job = (struct pool_job){ .lane = POOL_TRAIN, .run = slice_body, .done = slice_finished, .owner = seat };
     slice->trial = &seat->trial;
     slice->train = &run->sources.train;
     slice->valid = &run->sources.valid;
     slice->until_step = work->step;
-    slice->steps_limit = slice_steps(&seat->trial.table.shape, &run->spec.training, slice_seconds, flops_guess);
+    slice->steps_limit = seat_slice_steps(seat);
     slice->evaluation = evaluate ? &seat->evaluation : NULL;
     slice->evaluation_tokens = evaluation_budget(seat);
     slice->evaluation_finished = false;
@@ -218,7 +304,7 @@ static void load_trial(struct pool_job *job)
     char path[FILE_PATH_BYTES];
 
     error_clear(&seat->error);
-    if (seat_trial_path(run, seat->candidate, path, &seat->error)
+    if (run_saved_trial(run, seat->candidate, path, &seat->error)
         || trial_init_empty(&seat->trial, &seat->shape, &options, &seat->error))
         return;
     if (trial_load(&seat->trial, path, &seat->error))

@@ -5,8 +5,9 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "server/run.h"
+#include "server/run_stages.h"
 #include "server/service_state.h"
+#include "trainer/kavg.h"
 
 /* The first pause is short: what failed once (a signal, a moment without memory) works the next time. */
 enum { RETRY_FIRST_MS = 200, RETRY_LAST_MS = 5000 };
@@ -62,10 +63,13 @@ void run_stop(struct run *run, enum run_intent intent)
     run->intent = intent;
     run->retry_ns = 0;
     atomic_store(&run->stop, true);
+    if (run->staging)
+        run_stages_stop(run);
     for (int i = 0; run->seats && i < run->spec.candidate_count; i++)
         if (run->seats[i].state == SEAT_LENT) {
             atomic_store(&run->seats[i].slice.stop, true);
             run->service->pool.cancel(&run->service->pool, &run->seats[i].slice.job);
+            seat_stop_parts(&run->seats[i]);
         }
     service_pump_soon(run->service);
 }
@@ -137,9 +141,7 @@ static void add_error(struct changes *changes, const struct run *run, const char
 
     buffer_init(&data);
     response_event_error(&data, NULL, (double)NAN, run->reason);
-    store_add_event(changes, run->row.id, "error", identity, data.data ? data.data : "{}");
-    changes->failed |= data.failed;
-    buffer_fini(&data);
+    run_add_event(changes, run, "error", identity, &data);
 }
 
 static void fill_stopped(struct run *run, struct changes *changes)
@@ -153,23 +155,23 @@ static void fill_stopped(struct run *run, struct changes *changes)
     run->row.state = run->intent == INTENT_CANCEL ? STUDY_CANCELLED : STUDY_FAILED;
     run->row.ended_ms = service_wall(run->service);
     buffer_init(&result);
-    buffer_init(&event);
     if (run->has_study) {
         struct study_view view;
         run_view(run, &view);
         response_study(&result, &view);
     }
-    response_event_state(&event, run->row.state, run->reason);
     store_set_state(changes, run->row.id, run->row.state, run->reason, run->row.started_ms, run->row.ended_ms,
                     result.data ? result.data : "");
     service_event_identity(run->service, identity);
-    store_add_event(changes, run->row.id, "state", identity, event.data ? event.data : "{}");
-    if (run->row.state == STUDY_FAILED)
-        add_error(changes, run, identity);
-    store_add_event(changes, run->row.id, "end", identity, event.data ? event.data : "{}");
-    changes->failed |= result.failed || event.failed;
+    for (int i = 0; i < 2; i++) {
+        if (i == 1 && run->row.state == STUDY_FAILED)
+            add_error(changes, run, identity);
+        buffer_init(&event);
+        response_event_state(&event, run->row.state, run->reason);
+        run_add_event(changes, run, i == 0 ? "state" : "end", identity, &event);
+    }
+    changes->failed |= result.failed;
     buffer_fini(&result);
-    buffer_fini(&event);
 }
 
 /* Saves what is not saved; true when nothing is left to save. */
@@ -179,7 +181,7 @@ static bool save_all(struct run *run)
 
     for (int i = 0; run->seats && !run->unsavable && i < run->spec.candidate_count; i++) {
         struct seat *seat = &run->seats[i];
-        bool unsaved = seat->resident && seat->trial.step > 0 && !seat->trial.diverged
+        bool unsaved = seat->resident && seat->trial.step > 0 && !seat->trial.diverged && trial_is_joined(&seat->trial)
                        && (!seat->saved || seat->saved_step != seat->trial.step);
         if (unsaved && seat->state == SEAT_IDLE) {
             seat_save(seat, NULL);
@@ -194,6 +196,7 @@ void run_advance_stopping(struct run *run)
     struct journal_entry *entry;
 
     if (run->ending || (run->retry_ns && service_now(run->service) < run->retry_ns) || !run_is_idle(run)
+        || (run->staging && !run_stages_are_quiet(run))
         || !save_all(run))
         return;
     entry = memory_new(sizeof *entry);

@@ -75,12 +75,14 @@ void service_memory_give(struct service *service, size_t bytes)
 
 void service_memory_limit(struct service *service)
 {
-    uint64_t scratch = 0, limit = service->options.memory_bytes;
+    uint64_t scratch = 0, others = 0, limit = service->options.memory_bytes;
 
-    for (const struct run *run = service->runs; run; run = run->next)
+    for (const struct run *run = service->runs; run; run = run->next) {
         scratch = run->scratch_bytes > scratch ? run->scratch_bytes : scratch;
-    scratch *= (uint64_t)service->options.workers;
-    service->trial_memory = limit > scratch ? limit - scratch : 0;
+        others += run->partner_bytes;
+    }
+    others += scratch * (uint64_t)service->options.workers;
+    service->trial_memory = limit > others ? limit - others : 0;
 }
 
 /* ---- runs */
@@ -158,10 +160,11 @@ int service_take_up(struct service *service, const char *id, struct error *error
 void service_notify(struct service *service, const char *id)
 {
     struct service_watch *watch = service->watches, *next;
+    size_t length = strcspn(id, "/");           /* what a part tells is told of the whole */
 
     for (; watch; watch = next) {
         next = watch->next;
-        if (strcmp(watch->id, id) == 0)
+        if (strncmp(watch->id, id, length) == 0 && !watch->id[length])
             watch->notify(watch);
     }
 }
@@ -379,7 +382,7 @@ void service_close(struct service *service)
     service->closing = true;
     uv_idle_stop(&service->pump_idle);
     for (int i = 0; i < service->options.workers; i++)
-        scratch_free(service->slots[i].scratch);
+        scratch_free(service->slots[i].scratch);     /* a measurement went with its seat */
     pool_uv_fini(&service->pool);
     store_close(&service->store);
     uv_close((uv_handle_t *)&service->tick, handle_closed);

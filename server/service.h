@@ -123,6 +123,7 @@ struct service_counts {
     int candidates[CANDIDATE_STATE_COUNT];
     uint64_t steps, tokens, recovered_studies, points;
     double flops, train_seconds, evaluate_seconds, commit_seconds;
+    double step_flops[PRODUCT_TYPE_COUNT], step_seconds[PRODUCT_TYPE_COUNT];   /* of steps, by training.compute */
     uint64_t store_bytes, store_free_bytes;
     int workers, workers_busy;
     uint64_t memory_limit, memory_used;

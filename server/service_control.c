@@ -122,6 +122,8 @@ static void record_resume(struct control *control, const struct study_row *row)
     control->entry = (struct journal_entry){ .done = resumed, .owner = control };
     changes_init(&control->entry.changes);
     store_set_state(&control->entry.changes, control->id, STUDY_QUEUED, "", row->started_ms, 0, "");
+    changes_add(&control->entry.changes, "UPDATE study SET state='queued', reason='', ended_ms=0, result='' WHERE"
+                " state='failed' AND substr(id, 1, length(?)+1)=?||'/'", "tt", control->id, control->id);
     buffer_init(&event);
     response_event_state(&event, STUDY_QUEUED, "");
     control->entry.changes.failed |= event.failed;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/memory.h"
+#include "server/run_stages.h"
 #include "server/service_state.h"
 
 /* ---- studies */
@@ -32,6 +33,7 @@ int service_study_json(struct service *service, const char *id, struct buffer *o
 {
     struct run *run = service_run_find(service, id);
     struct study_row row;
+    struct stages stages;
 
     *ended = false;
     if (run && run->has_study && !run->ending) {
@@ -42,6 +44,8 @@ int service_study_json(struct service *service, const char *id, struct buffer *o
         *ended = !run && row.state != STUDY_QUEUED && row.state != STUDY_RUNNING;
         if (*row.result)
             buffer_text(out, row.result);
+        else if (stages_of(service, id, &stages, error) == 0 && stages.count > 0)
+            stages_json(service, &row, &stages, run && !run->ending ? run : NULL, false, out, error);
         else
             row_json(out, &row, run && !run->ending ? run : NULL);
         study_row_fini(&row);
@@ -129,9 +133,14 @@ int service_study_document(struct service *service, const char *id, const char *
                            struct error *error)
 {
     struct run *run = service_run_find(service, id);
+    struct stages stages;
 
     if (run && run->has_study)
         return document_from_memory(run, what, out);
+    if (stages_of(service, id, &stages, error))
+        return (int)error->code;
+    if (stages.count > 0)
+        return stages_document(service, id, &stages, what, out, error);
     return document_from_store(service, id, what, out, error);
 }
 
@@ -167,12 +176,19 @@ static int list_files(const char *directory, struct buffer *listing, struct erro
     return 0;
 }
 
-/* The candidate's number and state, by its name in the stored request. */
-static int find_candidate(struct service *service, const char *id, const char *name, int *number, struct error *error)
+/* The candidate's number by its name in the stored request, and the study that keeps its files: of a staged one a part. */
+static int find_candidate(struct service *service, const char *id, const char *name, char keeper[SERVICE_ID_BYTES],
+                          int *number, struct error *error)
 {
     struct sql_query query;
+    struct stages stages;
 
     *number = -1;
+    snprintf(keeper, SERVICE_ID_BYTES, "%s", id);
+    if (stages_of(service, id, &stages, error))
+        return (int)error->code;
+    if (stages.count > 0)
+        return stages_find_candidate(service, id, &stages, name, keeper, number, error);
     sql_query(&query, service->store.reader, error,
               "SELECT CAST(c.key AS INTEGER) FROM study s, json_each(s.request, '$.candidates') c"
               " WHERE s.id=? AND json_extract(c.value, '$.name')=?", "tt", id, name);
@@ -187,7 +203,9 @@ static int find_candidate(struct service *service, const char *id, const char *n
 int service_candidate_file(struct service *service, const char *id, const char *candidate, const char *file,
                            char path[4096], struct buffer *listing, struct error *error)
 {
+    char keeper[SERVICE_ID_BYTES];
     struct study_row row;
+    struct stages stages;
     bool succeeded;
     int number;
 
@@ -195,30 +213,52 @@ int service_candidate_file(struct service *service, const char *id, const char *
         return (int)error->code;
     succeeded = row.state == STUDY_SUCCEEDED;
     study_row_fini(&row);
-    if (find_candidate(service, id, candidate, &number, error))
+    if (stages_of(service, id, &stages, error)
+        || ((succeeded || stages.count == 0)          /* before its end a staged study may not know its last candidates */
+            && find_candidate(service, id, candidate, keeper, &number, error)))
         return (int)error->code;
     if (!succeeded)
         return error_set(error, ERROR_CONFLICT, "study %s has not succeeded yet; its files come with its end: GET it with "
                          "?wait=600", id);
-    if (store_path(&service->store, path, error, "studies/%s/candidates/%d", id, number))
+    if (store_path(&service->store, path, error, "studies/%s/candidates/%d", keeper, number))
         return (int)error->code;
     if (!file_is_directory(path))
         return error_set(error, ERROR_NOT_FOUND, "the files of \"%.64s\" were not kept; set \"keep\" to \"all\" in the "
                          "next study", candidate);
     if (!*file)
         return list_files(path, listing, error);
-    if (!is_file_name(file) || store_path(&service->store, path, error, "studies/%s/candidates/%d/%s", id, number, file)
+    if (!is_file_name(file) || store_path(&service->store, path, error, "studies/%s/candidates/%d/%s", keeper, number, file)
         || !file_exists(path) || file_is_directory(path))
         return error_set(error, ERROR_NOT_FOUND, "there is no file \"%.100s\" here; the empty file name lists them", file);
     return 0;
+}
+
+/* The same of a staged study. */
+static int kept_of_stages(struct service *service, const char *id, const struct stages *stages, int nth, char name[65],
+                          char path[4096], struct error *error)
+{
+    char keeper[SERVICE_ID_BYTES];
+    int number;
+
+    for (int i = 0; stages_candidate_name(service, id, stages, i, name, error); i++)
+        if (stages_find_candidate(service, id, stages, name, keeper, &number, error) == 0
+            && store_path(&service->store, path, error, "studies/%s/candidates/%d", keeper, number) == 0
+            && file_is_directory(path) && nth-- == 0)
+            return 0;
+    return error->code ? (int)error->code : -1;
 }
 
 int service_kept_directory(struct service *service, const char *id, int nth, char name[65], char path[4096],
                            struct error *error)
 {
     struct sql_query query;
+    struct stages stages;
     int found = -1;
 
+    if (stages_of(service, id, &stages, error))
+        return (int)error->code;
+    if (stages.count > 0)
+        return kept_of_stages(service, id, &stages, nth, name, path, error);
     sql_query(&query, service->store.reader, error,
               "SELECT CAST(c.key AS INTEGER), json_extract(c.value, '$.name')"
               " FROM study s, json_each(s.request, '$.candidates') c WHERE s.id=? ORDER BY 1", "t", id);
@@ -336,8 +376,11 @@ void service_counts(struct service *service, struct service_counts *counts)
 
 const struct study *service_study(struct service *service, const char *id)
 {
-    struct run *run = service_run_find(service, id);
+    struct run *run = service_run_find(service, id), *part;
 
+    for (part = service->runs; run && run->staging && part; part = part->next)
+        if (part->whole == run && part->has_study)
+            return &part->study;
     return run && run->has_study ? &run->study : NULL;
 }
 

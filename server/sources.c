@@ -158,19 +158,39 @@ static int open_partners(struct sources *sources, const struct store *store, con
     return 0;
 }
 
+static void start_from_raw(struct checkpoint *parent)
+{
+    if (!parent->moments || !parent->moments->raw)
+        return;
+    memcpy(parent->weights, parent->moments->raw, parent->table.slab * sizeof *parent->weights);
+    checkpoint_rehash(parent);
+}
+
 int sources_open(struct sources *sources, const struct store *store, const char *data_root,
                  const struct request *request, struct error *error)
+{
+    return sources_open_from(sources, store, data_root, request, "", error);
+}
+
+int sources_open_from(struct sources *sources, const struct store *store, const char *data_root,
+                      const struct request *request, const char *parent, struct error *error)
 {
     struct checkpoint_load options = { .moments = true };
     char path[FILE_PATH_BYTES];
 
     *sources = (struct sources){ 0 };
-    if (source_locate(store, data_root, request_checkpoint(request), "checkpoint", "/checkpoint", path, error))
+    if (*parent)
+        snprintf(path, sizeof path, "%s", parent);
+    else if (source_locate(store, data_root, request_checkpoint(request), "checkpoint", "/checkpoint", path, error))
         return (int)error->code;
     if (checkpoint_load(&sources->parent, path, &options, error))
         return blame(error, "/checkpoint");
+    if (*parent)
+        start_from_raw(&sources->parent);
     sources->facts.parent = sources->parent.table.shape;
     sources->facts.dropout = sources->parent.dropout;
+    sources->facts.tokens_seen = sources->parent.provenance.tokens_seen;
+    sources->facts.tokens_seen_known = sources->parent.provenance.tokens_seen_known;
     if (open_partners(sources, store, data_root, request, error)
         || open_data(sources, store, data_root, request, error)) {
         partners_fini(&sources->partners);

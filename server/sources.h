@@ -26,6 +26,10 @@ int source_locate(const struct store *store, const char *data_root, const char *
                   const char *pointer, char path[FILE_PATH_BYTES], struct error *error);
 
 /* Opens everything a request names: reads and judges all weights and all tokens. */
+/* `parent` not "": the directory of the parent checkpoint, which a stage of this study made, in the place of the one that is
+ * named; growing starts from its raw iterate, where training stopped. */
+int sources_open_from(struct sources *sources, const struct store *store, const char *data_root,
+                      const struct request *request, const char *parent, struct error *error);
 int sources_open(struct sources *sources, const struct store *store, const char *data_root,
                  const struct request *request, struct error *error);
 void sources_close(struct sources *sources);

@@ -63,7 +63,8 @@ void store_remove_study(struct changes *changes, const char *id);
 void store_add_item(struct changes *changes, const char *kind, const char *id, int64_t created_ms, const char *info);
 void store_remove_item(struct changes *changes, const char *kind, const char *id);
 
-/* ---- reads; ERROR_NOT_FOUND where a row is not there */
+/* ---- reads; ERROR_NOT_FOUND where a row is not there. The parts of a staged study have rows of their own, their ids hold a
+ * slash; lists and counts leave them out. */
 int store_study(struct store *store, const char *id, struct study_row *row, struct error *error);
 /* By idempotency key or by content; *id "" if there is none. */
 int store_find_study(struct store *store, const char *column, const char *value, char id[STORE_ID_BYTES],
@@ -74,6 +75,8 @@ int store_studies_in(struct store *store, enum study_state_name state, struct id
 void id_list_fini(struct id_list *list);
 /* Facts and curves of every candidate into a study made by study_init. */
 int store_load_candidates(struct store *store, const char *id, struct study *study, struct error *error);
+/* The candidate 0 of one study, as candidate `to` of another made with the same number of windows. */
+int store_load_candidate(struct store *store, const char *id, int to, struct study *study, struct error *error);
 /* Items of a list page as JSON: {"items": […], "next": id or null}. kind: studies, checkpoints, datasets. */
 int store_list(struct store *store, const char *kind, const char *state, int limit, const char *after,
                struct buffer *out, struct error *error);

@@ -10,7 +10,7 @@ int store_count_states(struct store *store, int counts[STUDY_STATE_COUNT], struc
     enum study_state_name state;
 
     memset(counts, 0, STUDY_STATE_COUNT * sizeof *counts);
-    sql_query(&query, store->reader, error, "SELECT state, count(*) FROM study GROUP BY state", "");
+    sql_query(&query, store->reader, error, "SELECT state, count(*) FROM study WHERE instr(id, '/')=0 GROUP BY state", "");
     while (!error->code && sql_next(&query, error) == 0 && query.row)
         if (study_state_parse(sql_text(&query, 0), &state) == 0)
             counts[state] = (int)sql_integer(&query, 1);
@@ -73,7 +73,7 @@ static int query_page(struct sql_query *query, struct store *store, const char *
                          item_kind(kind), after ? after : "", (int64_t)limit + 1);
     return sql_query(query, store->reader, error,
                      "SELECT id, name, state, reason, created_ms, started_ms, ended_ms FROM study"
-                     " WHERE id>? AND (?='' OR state=?) ORDER BY id LIMIT ?", "ttti", after ? after : "",
+                     " WHERE id>? AND (?='' OR state=?) AND instr(id, '/')=0 ORDER BY id LIMIT ?", "ttti", after ? after : "",
                      state ? state : "", state ? state : "", (int64_t)limit + 1);
 }
 
@@ -130,7 +130,8 @@ int store_item_user(struct store *store, const char *id, char study[STORE_ID_BYT
     study[0] = '\0';
     if (sql_query(&query, store->reader, error,
                   "SELECT id FROM study WHERE (checkpoint=? OR train=? OR valid=? OR instr(request, '\"with\":\"'||?||'\"')>0)"
-                  " AND state<>'succeeded' LIMIT 1", "tttt", id, id, id, id) == 0 && sql_next(&query, error) == 0 && query.row)
+                  " AND state<>'succeeded' AND instr(id, '/')=0 LIMIT 1",
+                  "tttt", id, id, id, id) == 0 && sql_next(&query, error) == 0 && query.row)
         snprintf(study, STORE_ID_BYTES, "%s", sql_text(&query, 0));
     sql_finish(&query);
     return (int)error->code;

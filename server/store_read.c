@@ -75,7 +75,7 @@ int store_studies_in(struct store *store, enum study_state_name state, struct id
     struct sql_query query;
 
     *list = (struct id_list){ 0 };
-    sql_query(&query, store->reader, error, "SELECT id FROM study WHERE state=? ORDER BY id", "t",
+    sql_query(&query, store->reader, error, "SELECT id FROM study WHERE state=? AND instr(id, '/')=0 ORDER BY id", "t",
               study_state_text(state));
     while (!error->code && sql_next(&query, error) == 0 && query.row) {
         void *ids = memory_resize(list->ids, (size_t)(list->count + 1) * sizeof *list->ids);
@@ -112,7 +112,15 @@ static void candidate_read(const struct sql_query *query, struct candidate *cand
     candidate->seconds = sql_real(query, 12);
 }
 
-static int load_rows(struct store *store, const char *id, struct study *study, struct error *error)
+/* Where the candidate with a stored number goes; -1: nowhere. `to` -1: each to its own number. */
+static int place_of(int64_t number, int to, const struct study *study)
+{
+    if (to >= 0)
+        return number == 0 ? to : -1;
+    return number >= 0 && number < study->spec->candidate_count ? (int)number : -1;
+}
+
+static int load_rows(struct store *store, const char *id, int to, struct study *study, struct error *error)
 {
     struct sql_query query;
 
@@ -120,8 +128,8 @@ static int load_rows(struct store *store, const char *id, struct study *study, s
               "SELECT number, state, reason, same_as, diverged_step, grown, hash, parameters, flops_per_token,"
               " preservation, loss_before, step, seconds FROM candidate WHERE study=? ORDER BY number", "t", id);
     while (!error->code && sql_next(&query, error) == 0 && query.row) {
-        int64_t number = sql_integer(&query, 0);
-        if (number >= 0 && number < study->spec->candidate_count)
+        int number = place_of(sql_integer(&query, 0), to, study);
+        if (number >= 0)
             candidate_read(&query, &study->candidates[number]);
     }
     sql_finish(&query);
@@ -133,9 +141,17 @@ static int point_read(const struct sql_query *query, const struct study *study, 
     int bytes = 0;
     const void *blob = sql_blob(query, 8, &bytes);
 
-    if (bytes != study->windows * (int)sizeof(float))
+    const int losses = study->windows * (int)sizeof(float);
+
+    point->landscape = landscape_nothing();
+    if (bytes == losses + (int)sizeof point->landscape) {
+        memcpy(&point->landscape, (const char *)blob + losses, sizeof point->landscape);
+        point->landscape.measured = true;
+        bytes = losses;
+    }
+    if (bytes != losses)
         return error_set(error, ERROR_DAMAGED, "a stored point has %d bytes of window losses instead of %d; "
-                         "run `lag check`", bytes, study->windows * (int)sizeof(float));
+                         "run `lag check`", bytes, losses);
     memcpy(point->losses, blob, (size_t)bytes);
     point->step = (uint64_t)sql_integer(query, 1);
     point->tokens = (uint64_t)sql_integer(query, 2);
@@ -147,7 +163,8 @@ static int point_read(const struct sql_query *query, const struct study *study, 
     return 0;
 }
 
-static int load_points(struct store *store, const char *id, struct study *study, float *losses, struct error *error)
+static int load_points(struct store *store, const char *id, int to, struct study *study, float *losses,
+                       struct error *error)
 {
     struct sql_query query;
     struct point point = { .losses = losses };
@@ -156,24 +173,34 @@ static int load_points(struct store *store, const char *id, struct study *study,
               "SELECT candidate, step, tokens, flops, loss, standard_error, raw_loss, learning_rate, losses FROM point"
               " WHERE study=? ORDER BY candidate, step", "t", id);
     while (!error->code && sql_next(&query, error) == 0 && query.row) {
-        int64_t number = sql_integer(&query, 0);
-        if (number < 0 || number >= study->spec->candidate_count)
+        int number = place_of(sql_integer(&query, 0), to, study);
+        if (number < 0)
             continue;
         if (point_read(&query, study, &point, error) == 0)
-            study_point(study, (int)number, &point, error);        /* judged again: its verdict may not have been stored */
+            study_point(study, number, &point, error);        /* judged again: its verdict may not have been stored */
     }
     sql_finish(&query);
     return (int)error->code;
 }
 
-int store_load_candidates(struct store *store, const char *id, struct study *study, struct error *error)
+static int load_candidates(struct store *store, const char *id, int to, struct study *study, struct error *error)
 {
     float *losses = memory_array((size_t)study->windows, sizeof *losses);
 
     if (!losses)
         return error_set(error, ERROR_NO_MEMORY, "reading study %s: out of memory", id);
-    if (load_rows(store, id, study, error) == 0)
-        load_points(store, id, study, losses, error);
+    if (load_rows(store, id, to, study, error) == 0)
+        load_points(store, id, to, study, losses, error);
     memory_free(losses);
     return (int)error->code;
+}
+
+int store_load_candidates(struct store *store, const char *id, struct study *study, struct error *error)
+{
+    return load_candidates(store, id, -1, study, error);
+}
+
+int store_load_candidate(struct store *store, const char *id, int to, struct study *study, struct error *error)
+{
+    return load_candidates(store, id, to, study, error);
 }

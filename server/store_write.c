@@ -1,6 +1,7 @@
 /* The store's writes, as changes for the journal. */
 #include <string.h>
 
+#include "base/memory.h"
 #include "server/store.h"
 
 void store_add_study(struct changes *changes, const struct study_row *row)
@@ -37,12 +38,23 @@ void store_set_candidate(struct changes *changes, const char *id, int index, con
 
 void store_add_point(struct changes *changes, const char *id, int candidate, const struct point *point, int windows)
 {
+    const size_t losses = (size_t)windows * sizeof *point->losses;
+    const size_t measured = point->landscape.measured ? sizeof point->landscape : 0;
+    char *blob = memory_array(losses + measured, 1);
+
+    if (!blob) {
+        changes->failed = true;
+        return;
+    }
+    memcpy(blob, point->losses, losses);
+    memcpy(blob + losses, &point->landscape, measured);
     changes_add(changes,
                 "INSERT OR REPLACE INTO point(study, candidate, step, tokens, flops, loss, standard_error, raw_loss,"
                 " learning_rate, losses) VALUES(?,?,?,?,?,?,?,?,?,?)",
                 "tiiirrrrrb", id, (int64_t)candidate, (int64_t)point->step, (int64_t)point->tokens, point->flops,
                 point->loss, point->standard_error, point->raw_loss, point->learning_rate,
-                (const void *)point->losses, (size_t)windows * sizeof *point->losses);
+                (const void *)blob, losses + measured);
+    memory_free(blob);
 }
 
 void store_add_event(struct changes *changes, const char *id, const char *kind, const char *identity, const char *data)
@@ -53,7 +65,7 @@ void store_add_event(struct changes *changes, const char *id, const char *kind, 
 
 void store_remove_study(struct changes *changes, const char *id)
 {
-    changes_add(changes, "DELETE FROM study WHERE id=?", "t", id);
+    changes_add(changes, "DELETE FROM study WHERE id=? OR substr(id, 1, length(?)+1)=?||'/'", "ttt", id, id, id);
 }
 
 void store_add_item(struct changes *changes, const char *kind, const char *id, int64_t created_ms, const char *info)

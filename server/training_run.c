@@ -12,6 +12,9 @@
 #include "growth/plan.h"
 #include "model/kernels.h"
 #include "server/data_file.h"
+#include "trainer/optimizer.h"
+#include "server/learners_auto.h"
+#include "server/resources.h"
 
 /* ---- model */
 
@@ -30,6 +33,7 @@ static int open_shape(struct training_run *run, const char *path, uint64_t seed,
             run->has_checkpoint = true;
             checkpoint_randomize(&run->checkpoint, seed);
             run->checkpoint.prefixed = true;
+            run->checkpoint.provenance.tokens_seen_known = true;
         }
         config_fini(&config);
     }
@@ -74,6 +78,7 @@ static int take_recipe(struct training_run *run, const char *path, struct error 
         run->training = recipe.training;
         run->data = recipe.data;
         run->learning_rate_scale = recipe.learning_rate_scale;
+        run->base = recipe.base;
         run->from_recipe = true;
         run->recipe_holds_out = !recipe.data.valid[0];
         run->training.average.kind = AVERAGE_NONE;
@@ -106,6 +111,19 @@ static int take_training(struct training_run *run, const char *path, struct erro
     return error_wrap(error, "--training %s", path);
 }
 
+/* The power schedule goes on where the lineage is; a run that is continued, where that one is. */
+static void take_tokens(struct training_run *run)
+{
+    const struct provenance *provenance = &run->checkpoint.provenance;
+    struct training *training = &run->training;
+    bool goes_on = run->checkpoint.moments && run->checkpoint.moments->raw;
+
+    if (training->schedule.name != SCHEDULE_POWER || training->schedule.tokens_known || !provenance->tokens_seen_known)
+        return;
+    training_continue_tokens(training, goes_on ? provenance->step : 0, provenance->tokens_seen);
+    training->schedule.tokens_known = true;
+}
+
 static int take_flags(struct training_run *run, const struct options *options, struct error *error)
 {
     struct training *training = &run->training;
@@ -130,6 +148,7 @@ static int take_flags(struct training_run *run, const struct options *options, s
     training->context = (int)context;
     training->steps = steps;
     training->seed = seed;
+    take_tokens(run);
     return 0;
 }
 
@@ -189,19 +208,36 @@ static int open_data(struct training_run *run, struct error *error)
 
 /* ---- trial */
 
+/* What the run would not tell otherwise: K, once it is measured. */
+static int measure_learners(struct training_run *run, struct error *error)
+{
+    bool asked = run->training.learners.automatic;
+
+    if (learners_auto_model(&run->training, &run->checkpoint, run->data.sampler, &run->train, error))
+        return (int)error->code;
+    if (asked)
+        fprintf(stderr, "average_every %llu: %s\n", (unsigned long long)learners_round_steps(&run->training),
+                run->training.learners.why);
+    return 0;
+}
+
 static int open_trial(struct training_run *run, struct error *error)
 {
     const struct moments *moments = run->checkpoint.moments;
     struct trial_options options = {
         .kernels = kernels_cpu(), .training = run->training, .sampler = run->data.sampler,
-        .hidden_rate_scale = run->learning_rate_scale, .from_raw = moments && moments->raw,
+        .hidden_rate_scale = run->learning_rate_scale, .base = run->base,
+        .from_raw = moments && moments->raw,
     };
-    const char *slow = training_compute_warning(&run->training, options.kernels);
+    const char *texts[TRAINING_WARNINGS_MAX];
+    int count = training_warnings(&run->training, options.kernels, texts);
 
     if (run->checkpoint.dropout > 0)
         fprintf(stderr, "warning: config.json has dropout %.3g; it is trained as 0\n", run->checkpoint.dropout);
-    if (slow)
-        fprintf(stderr, "warning: %s\n", slow);
+    for (int i = 0; i < count; i++)
+        fprintf(stderr, "warning: %s\n", texts[i]);
+    if (optimizer_state_warning(run->training.optimizer.name, moments))
+        fprintf(stderr, "warning: %s\n", optimizer_state_warning(run->training.optimizer.name, moments));
     if (trial_init(&run->trial, &run->checkpoint, &options, error))
         return (int)error->code;
     run->has_trial = true;
@@ -211,7 +247,16 @@ static int open_trial(struct training_run *run, struct error *error)
     if (run->trial.step >= run->training.steps)
         return error_set(error, ERROR_INVALID, "the checkpoint has %llu steps already; --steps is the total, give more than that",
                          (unsigned long long)run->trial.step);
-    return scratch_new(&run->scratch, options.kernels, &run->trial.table, &run->training, error);
+    if (scratch_new(&run->scratch, options.kernels, &run->trial.table, &run->training, error))
+        return (int)error->code;
+    return run->trial.kavg ? train_team_new(&run->team, &run->trial, resources_cores(), error) : 0;
+}
+
+int training_run_step(struct training_run *run, const atomic_bool *stop, struct error *error)
+{
+    if (run->team)
+        return train_team_round(run->team, &run->train, run->training.steps, error);
+    return trial_step(&run->trial, run->scratch, &run->train, stop, error);
 }
 
 static int open_evaluation(struct training_run *run, struct error *error)
@@ -224,6 +269,7 @@ static int open_evaluation(struct training_run *run, struct error *error)
         return error_set(error, ERROR_NO_MEMORY, "evaluating: out of memory");
     if (grid_init(&run->grid, run->training.steps, run->training.steps / 10, error))
         return (int)error->code;
+    grid_round(&run->grid, learners_round_steps(&run->training));
     run->has_grid = true;
     return 0;
 }
@@ -245,7 +291,8 @@ int training_run_open(struct training_run *run, const struct options *options, s
     if (option_required(options, OPTION_OUT, error) || open_model(run, options, error)
         || (recipe ? take_recipe(run, recipe, error) : take_training(run, options->values[OPTION_TRAINING], error))
         || take_flags(run, options, error) || take_data(run, options, error) || open_data(run, error)
-        || open_trial(run, error) || open_evaluation(run, error) || open_log(run, options->values[OPTION_LOG], error))
+        || measure_learners(run, error) || open_trial(run, error) || open_evaluation(run, error)
+        || open_log(run, options->values[OPTION_LOG], error))
         return (int)error->code;
     return 0;
 }
@@ -258,6 +305,7 @@ void training_run_close(struct training_run *run)
         grid_fini(&run->grid);
     memory_free(run->evaluation.losses);
     scratch_free(run->scratch);
+    train_team_free(run->team);
     if (run->has_trial)
         trial_fini(&run->trial);
     if (run->has_data) {
@@ -271,7 +319,7 @@ void training_run_close(struct training_run *run)
 
 uint64_t training_run_tokens(const struct training_run *run)
 {
-    return run->trial.step * (uint64_t)run->training.batch * (uint64_t)run->training.context;
+    return training_tokens(&run->training, run->trial.step);
 }
 
 int training_run_evaluate(struct training_run *run, struct loss_summary *summary, struct error *error)
@@ -311,15 +359,13 @@ static void write_report(const struct training_run *run, struct loss_summary sum
 int training_run_save(struct training_run *run, const char *directory, struct loss_summary summary, struct error *error)
 {
     uint64_t before = run->checkpoint.provenance.tokens_seen;
-    uint64_t steps = run->trial.step - run->first_step;
     struct plain_card facts = { .shape = &run->checkpoint.table.shape, .loss = summary.mean };
     struct checkpoint_save options = { 0 };
     struct buffer report, card;
 
     if (trial_export(&run->trial, &run->checkpoint, error))
         return (int)error->code;
-    run->checkpoint.provenance.tokens_seen = before
-                                             + steps * (uint64_t)run->training.batch * (uint64_t)run->training.context;
+    run->checkpoint.provenance.tokens_seen = before + training_run_tokens(run) - training_tokens(&run->training, run->first_step);
     run->checkpoint.provenance.tokens_seen_known = true;
     buffer_init(&report);
     write_report(run, summary, &report);

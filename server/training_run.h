@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "server/options.h"
+#include "server/train_team.h"
 #include "study/curve.h"
 #include "study/spec.h"
 #include "trainer/trial.h"
@@ -21,11 +22,15 @@ struct training_run {
     struct evaluation evaluation;
     uint64_t valid_tokens, log_every, parent_tokens, first_step;
     double learning_rate_scale;
+    struct shape base;                 /* of the parametrization: a recipe's, else the checkpoint's own */
+    struct train_team *team;           /* of several learners; NULL: one */
     FILE *log;
     bool from_recipe, recipe_holds_out, has_checkpoint, has_data, has_trial, has_grid;
 };
 
 int training_run_open(struct training_run *run, const struct options *options, struct error *error);
+/* One step; of several learners one round, which an interruption lets end. */
+int training_run_step(struct training_run *run, const atomic_bool *stop, struct error *error);
 void training_run_close(struct training_run *run);
 uint64_t training_run_tokens(const struct training_run *run);      /* trained by this command and those it continues */
 int training_run_evaluate(struct training_run *run, struct loss_summary *summary, struct error *error);

@@ -51,9 +51,6 @@ int curve_append(struct curve *curve, const struct point *point, struct error *e
 {
     int at = curve_position(curve, point->step);
     bool replaces = at < curve->count && curve->points[at].step == point->step;
-    if (at < curve->count && !replaces)
-        return error_set(error, ERROR_INTERNAL, "the evaluation at step %" PRIu64 " comes after that at step %" PRIu64,
-                         point->step, curve->points[curve->count - 1].step);
     if (!point->losses && curve->windows > 0)
         return error_set(error, ERROR_INTERNAL, "the evaluation at step %" PRIu64 " has no window losses", point->step);
 
@@ -68,7 +65,7 @@ int curve_append(struct curve *curve, const struct point *point, struct error *e
     if (replaces)
         memory_free(curve->points[at].losses);
     else
-        curve->count++;
+        memmove(&curve->points[at + 1], &curve->points[at], (size_t)(curve->count++ - at) * sizeof *curve->points);
     curve->points[at] = *point;
     curve->points[at].losses = losses;
     return 0;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "trainer/landscape.h"
 
 struct point {
     uint64_t step, tokens;
@@ -15,6 +16,7 @@ struct point {
     double loss, standard_error;   /* on the averaged weights, over all windows */
     double raw_loss;               /* on the raw weights, over the raw share of the windows */
     double learning_rate;          /* of the next update */
+    struct landscape_values landscape;   /* where it was measured */
     float *losses;                 /* per window; owned by the curve; count: curve->windows */
 };
 
@@ -27,7 +29,8 @@ struct curve {
 void curve_init(struct curve *curve, int windows);
 void curve_fini(struct curve *curve);
 /* Appends a copy of `point` (and of its losses). A step that is already there is replaced (a redone point after a
- * crash is bitwise the same); an earlier step than the last that is not there is ERROR_INTERNAL. ERROR_NO_MEMORY. */
+ * crash is bitwise the same); an earlier step that is not there takes its place (one that was lost
+ * while a later one was stored). ERROR_INTERNAL without losses; ERROR_NO_MEMORY. */
 int curve_append(struct curve *curve, const struct point *point, struct error *error);
 const struct point *curve_at(const struct curve *curve, uint64_t step);      /* NULL: no point there */
 const struct point *curve_last(const struct curve *curve);                  /* NULL: empty */
@@ -41,6 +44,10 @@ enum { GRID_REGULAR_MAX = 100000,
        GRID_GEOMETRIC_MAX = 256 };   /* 1.2^n passes 2^64 before */
 struct grid { uint64_t *steps; bool *geometric; int count; };
 int grid_init(struct grid *grid, uint64_t last, uint64_t every, struct error *error);
+/* Adds the multiples of `every` (0: none) up to the last step, as regular points. ERROR_INVALID (too many), ERROR_NO_MEMORY. */
+int grid_add(struct grid *grid, uint64_t every, struct error *error);
+/* Rounds every point up to a multiple of `steps` (the rounds of K-AVG), at most the last; a point that decides still does. */
+void grid_round(struct grid *grid, uint64_t steps);
 void grid_fini(struct grid *grid);
 bool grid_has(const struct grid *grid, uint64_t step);
 bool grid_is_geometric(const struct grid *grid, uint64_t step);   /* 0 is not, unless it is the last */

@@ -64,6 +64,50 @@ int grid_init(struct grid *grid, uint64_t last, uint64_t every, struct error *er
     return 0;
 }
 
+int grid_add(struct grid *grid, uint64_t every, struct error *error)
+{
+    struct grid all;
+    uint64_t last = grid->count > 0 ? grid->steps[grid->count - 1] : 0;
+    if (every == 0)
+        return 0;
+    if (last / every > GRID_REGULAR_MAX)
+        return error_set_at(error, ERROR_INVALID, "/landscape/every", "a measurement every %" PRIu64 " steps up to step %" PRIu64
+                            " would be more than %d; give at least %" PRIu64, every, last, GRID_REGULAR_MAX,
+                            last / GRID_REGULAR_MAX + 1);
+    if (grid_alloc(&all, (size_t)grid->count + (size_t)(last / every), error))
+        return ERROR_NO_MEMORY;
+    all.count = 0;
+    uint64_t multiple = every;
+    for (int i = 0; i < grid->count; i++) {
+        for (; multiple < grid->steps[i]; multiple += every)
+            all.steps[all.count++] = multiple;
+        if (multiple == grid->steps[i])
+            multiple += every;
+        all.steps[all.count] = grid->steps[i];
+        all.geometric[all.count++] = grid->geometric[i];
+    }
+    grid_fini(grid);
+    *grid = all;
+    return 0;
+}
+
+void grid_round(struct grid *grid, uint64_t steps)
+{
+    const uint64_t last = grid->count ? grid->steps[grid->count - 1] : 0;
+    int kept = 0;
+    for (int i = 0; i < grid->count; i++) {
+        uint64_t step = grid->steps[i], over = step % steps;
+        bool geometric = grid->geometric[i];
+        step = over && step < last ? step - over + steps : step;
+        step = step < last ? step : last;
+        if (kept > 0 && grid->steps[kept - 1] == step)
+            geometric |= grid->geometric[--kept];
+        grid->steps[kept] = step;
+        grid->geometric[kept++] = geometric;
+    }
+    grid->count = kept;
+}
+
 void grid_fini(struct grid *grid)
 {
     memory_free(grid->steps);

@@ -38,7 +38,7 @@ static int outcome_alloc(struct study_outcome *outcome, const struct study *stud
     *outcome = (struct study_outcome){ .choice = -1 };
     outcome->ranking.rows = memory_array(count, sizeof *outcome->ranking.rows);
     outcome->knees = memory_array(count, sizeof *outcome->knees);
-    outcome->warnings = memory_array(2 * count + OUTCOME_WARNINGS_EXTRA, sizeof *outcome->warnings);
+    outcome->warnings = memory_array(OUTCOME_WARNINGS_EACH * count + OUTCOME_WARNINGS_EXTRA, sizeof *outcome->warnings);
     if (outcome->ranking.rows && outcome->knees && outcome->warnings)
         return 0;
     study_outcome_fini(outcome);

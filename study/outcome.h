@@ -18,6 +18,8 @@ struct assembly {
 /* outcome_rows.c */
 void outcome_fill_rows(struct assembly *assembly);
 double outcome_flops_spent(const struct study *study, int candidate);
+/* The last point up to a step at which the landscape was measured; NULL: there is none. */
+const struct point *outcome_measured(const struct study *study, int candidate, uint64_t until);
 
 /* choice.c: choice, choice_reason, costs */
 void outcome_choose(struct assembly *assembly);
@@ -26,8 +28,8 @@ void outcome_count_costs(struct assembly *assembly);
 /* advice.c: provisional_reason: why not, and what to do, in numbers */
 void outcome_advise(struct assembly *assembly);
 
-/* warnings.c; at most two per candidate and OUTCOME_WARNINGS_EXTRA more */
-enum { OUTCOME_WARNINGS_EXTRA = 4 };
+/* warnings.c; at most OUTCOME_WARNINGS_EACH per candidate and OUTCOME_WARNINGS_EXTRA more */
+enum { OUTCOME_WARNINGS_EACH = 4, OUTCOME_WARNINGS_EXTRA = 4 };
 void outcome_warn(struct assembly *assembly);
 
 #endif

@@ -26,32 +26,17 @@ double outcome_flops_spent(const struct study *study, int candidate)
     return flops;
 }
 
-/* The first step of the slow regime: the knee of the raw curve, or the end of warm-up if there is none, and a tenth
- * of k at least, where the averaged weights have forgotten the fast phase. */
-static double slow_regime_begin(const struct assembly *assembly, int candidate)
-{
-    double knee = assembly->outcome->knees[candidate], begin = (double)assembly->outcome->k / 10;
-    double warmup = (double)assembly->study->spec->training.schedule.warmup_steps;
-    begin = fmax(begin, fmin(warmup, (double)assembly->outcome->k / 2));
-    return isnan(knee) ? begin : fmax(begin, knee);
-}
-
 /* The loss at the horizon T; with too few points in the slow regime the line of the rule stands in. */
 static double predicted_final_loss(const struct assembly *assembly, int p)
 {
     const struct study *study = assembly->study;
-    int candidate = assembly->contest.candidates[p], count = 0;
-    const struct curve *curve = &study->candidates[candidate].curve;
-    double steps[KNEE_POINTS_MAX], losses[KNEE_POINTS_MAX], begin = slow_regime_begin(assembly, candidate);
+    int candidate = assembly->contest.candidates[p];
+    double steps[KNEE_POINTS_MAX], losses[KNEE_POINTS_MAX];
     double k = (double)assembly->outcome->k, horizon = (double)study->spec->training.steps;
     if (horizon <= k)
         return assembly->contest.now[p];
-    for (int i = 0; i < curve->count && count < KNEE_POINTS_MAX && (double)curve->points[i].step <= k; i++) {
-        if ((double)curve->points[i].step < begin || !grid_is_geometric(&study->grid, curve->points[i].step))
-            continue;
-        steps[count] = (double)curve->points[i].step;
-        losses[count++] = curve->points[i].loss;
-    }
+    int count = slow_regime_points(study, candidate, assembly->outcome->knees[candidate], assembly->outcome->k, steps,
+                                   losses, KNEE_POINTS_MAX);
     if (count >= EXTRAPOLATE_POINTS_MIN)
         return extrapolate_power(steps, losses, count, horizon);
     return assembly->contest.now[p] + assembly->contest.slopes[p] * (log(horizon + 10) - log(k + 10));
@@ -61,6 +46,15 @@ static double loss_at(const struct study *study, int candidate, uint64_t step)
 {
     const struct point *point = curve_at(&study->candidates[candidate].curve, step);
     return point ? point->loss : NAN;
+}
+
+const struct point *outcome_measured(const struct study *study, int candidate, uint64_t until)
+{
+    const struct curve *curve = &study->candidates[candidate].curve;
+    for (int i = curve->count - 1; i >= 0; i--)
+        if (curve->points[i].step <= until && curve->points[i].landscape.measured)
+            return &curve->points[i];
+    return NULL;
 }
 
 static struct ranking_row empty_row(const struct assembly *assembly, int candidate)
@@ -73,6 +67,8 @@ static struct ranking_row empty_row(const struct assembly *assembly, int candida
     row.loss_at_0 = loss_at(study, trained, 0);
     row.loss_at_transition = outcome->has_transition ? loss_at(study, trained, outcome->transition_step) : NAN;
     row.flops_spent = outcome_flops_spent(study, candidate);
+    const struct point *measured = outcome_measured(study, trained, outcome->k > 0 ? outcome->k : UINT64_MAX);
+    row.stability_ratio = measured ? measured->landscape.stability_ratio : NAN;
     return row;
 }
 

@@ -12,6 +12,7 @@ struct ranking_row {
     int tie_group;                  /* from 1; 0 for candidates that did not complete */
     double score, loss, margin, standard_error, p_best, slope, predicted_final_loss;
     double loss_at_0, loss_at_transition;
+    double stability_ratio;         /* at the last measurement up to k */
     double flops_spent;
 };
 

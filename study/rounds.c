@@ -15,6 +15,20 @@ bool study_is_barrier(const struct study *study, uint64_t step)
     return step == last || (step >= study->spec->selection.k_min && grid_is_geometric(&study->grid, step));
 }
 
+bool study_measures(const struct study *study, uint64_t step)
+{
+    const struct grid *grid = &study->grid;
+    const struct landscape_spec *landscape = &study->spec->landscape;
+    uint64_t before = 0;
+    if (!landscape->asked || !grid_has(grid, step))
+        return false;
+    if (step == 0 || step == grid->steps[grid->count - 1])
+        return true;
+    for (int i = 0; grid->steps[i] < step; i++)
+        before = grid->steps[i];
+    return landscape->every > 0 && step / landscape->every > before / landscape->every;
+}
+
 static bool is_decided(const struct study *study, uint64_t step)
 {
     return study->decision_count > 0 && step <= study->decisions[study->decision_count - 1].step;

@@ -9,12 +9,14 @@
 #include "base/file.h"
 #include "growth/operator.h"
 #include "growth/target.h"
+#include "trainer/landscape.h"
 #include "trainer/training.h"
 
 /* The limits of the contract, in one table: X(name, value, what). */
 #define SPEC_LIMITS(X)                                       \
     X(SPEC_CANDIDATES_MAX, 64, "candidates of a study")      \
     X(SPEC_NAME_MAX, 64, "characters of a candidate's name") \
+    X(SPEC_STAGES_MAX, 16, "stages of a study")              \
     X(SPEC_JSON_BYTES_MAX, 1 << 20, "bytes of a JSON body")
 enum spec_limit {
 #define X(name, value, what) name = value,
@@ -59,6 +61,7 @@ struct study_spec {
     int max_candidates;                    /* how many a target without candidates was expanded into; 0: not asked */
     struct training training;
     struct spec_selection selection;
+    struct landscape_spec landscape;
     enum keep_kind keep;
     int keep_top;                          /* 3 */
 };

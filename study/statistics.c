@@ -1,6 +1,7 @@
 #include "study/statistics.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 void ranks_average(const double *values, int count, double *ranks)
 {
@@ -179,4 +180,19 @@ void holm_reject(const double *p_values, int count, double alpha, bool *rejected
             return;
         rejected[least] = true;
     }
+}
+
+static int compare_values(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+struct interval interval_of(double *values, int count, double confidence, double middle)
+{
+    int tail = (int)(count * (1 - confidence) / 2);
+    if (count < 1)
+        return (struct interval){ NAN, middle, NAN };
+    qsort(values, (size_t)count, sizeof *values, compare_values);
+    return (struct interval){ fmin(values[tail], middle), middle, fmax(values[count - 1 - tail], middle) };
 }

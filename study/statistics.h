@@ -19,5 +19,8 @@ double normal_tail(double z);
 double student_tail(double t, double degrees);
 /* Holm's step-down: rejected[i] tells whether hypothesis i is rejected at family-wise level alpha. */
 void holm_reject(const double *p_values, int count, double alpha, bool *rejected);
+/* A percentile interval of resampled values, which it sorts; it always holds `middle`. */
+struct interval { double low, middle, high; };
+struct interval interval_of(double *values, int count, double confidence, double middle);
 
 #endif

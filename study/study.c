@@ -13,7 +13,8 @@ static const double divergence_margin = 1;
 int study_init(struct study *study, const struct study_spec *spec, int windows, struct error *error)
 {
     *study = (struct study){ .spec = spec, .windows = windows };
-    study->tokens_per_step = (double)spec->training.batch * spec->training.context;
+    study->tokens_per_step = (double)training_tokens(&spec->training, spec->selection.max_k) /
+                             (double)(spec->selection.max_k ? spec->selection.max_k : 1);
     if (spec->candidate_count < 1 || spec->candidate_count > SPEC_CANDIDATES_MAX)
         return error_set_at(error, ERROR_INVALID, "/candidates", "a study has 1 to %d candidates, not %d",
                             SPEC_CANDIDATES_MAX, spec->candidate_count);
@@ -22,6 +23,12 @@ int study_init(struct study *study, const struct study_spec *spec, int windows, 
     int failed = grid_init(&study->grid, spec->selection.max_k, spec->selection.evaluate_every, error);
     if (failed)
         return failed;
+    failed = grid_add(&study->grid, spec->landscape.asked ? spec->landscape.every : 0, error);
+    if (failed) {
+        grid_fini(&study->grid);
+        return failed;
+    }
+    grid_round(&study->grid, learners_round_steps(&spec->training));
     study->candidates = memory_array((size_t)spec->candidate_count, sizeof *study->candidates);
     if (!study->candidates) {
         grid_fini(&study->grid);

@@ -117,6 +117,9 @@ void study_candidate_failed(struct study *study, int candidate, const char *reas
  * Appends to study->decisions; sets finished and the candidates' states (completed) when settled or at the cap. All
  * dead: FAILED. */
 struct decision study_decide(struct study *study, struct error *error);
+/* Is the landscape measured at the evaluation of `step`? At 0, at the first evaluation from each multiple of landscape.every
+ * on, and at the last; only where it was asked for. */
+bool study_measures(const struct study *study, uint64_t step);
 /* Is `step` a barrier of this study? A deciding grid point from k_min on, or the last. */
 bool study_is_barrier(const struct study *study, uint64_t step);
 

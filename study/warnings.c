@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "study/outcome.h"
+#include "trainer/stability.h"
 
 /* Candidates are called of unequal cost when their FLOPs per token differ by more than this (contract 2). */
 static const double cost_tolerance = 0.05;
@@ -14,11 +15,30 @@ static void warn(struct assembly *assembly, const char *format, ...)
 {
     struct study_outcome *outcome = assembly->outcome;
     va_list arguments;
-    if (outcome->warning_count >= 2 * assembly->study->spec->candidate_count + OUTCOME_WARNINGS_EXTRA)
+    if (outcome->warning_count >= OUTCOME_WARNINGS_EACH * assembly->study->spec->candidate_count + OUTCOME_WARNINGS_EXTRA)
         return;
     va_start(arguments, format);
     vsnprintf(outcome->warnings[outcome->warning_count++], sizeof outcome->warnings[0], format, arguments);
     va_end(arguments);
+}
+
+/* A ratio above 1 at the start, or well above it at k: training sits near 1 by itself (methods 4.2). */
+static void warn_of_stability(struct assembly *assembly, int i)
+{
+    const struct curve *curve = &assembly->study->candidates[i].curve;
+    const struct point *start = curve_at(curve, 0);
+    const struct point *end = outcome_measured(assembly->study, i, assembly->outcome->k);
+    const char *name = assembly->study->spec->candidates[i].name;
+    double base = assembly->study->spec->training.learning_rate;
+    if (start && start->landscape.measured && start->landscape.stability_ratio > stability_warned_at_start)
+        warn(assembly, "\"%s\" starts above the edge of stability: its stability ratio at step 0 is %.3g at the learning rate "
+             "%.3g, so that a spike is likely. A learning rate of %.3g would be safe there; or lengthen the warm-up.", name,
+             start->landscape.stability_ratio, base, start->landscape.safe_rate);
+    if (end && end->step > 0 && end->landscape.stability_ratio > stability_warned_at_end)
+        warn(assembly, "\"%s\" is above the edge of stability at step %" PRIu64 ": its stability ratio is %.3g at the rate %.3g. "
+             "A rate of %.3g would be safe there: training.learning_rate %.3g.", name, end->step, end->landscape.stability_ratio,
+             end->landscape.safe_rate * end->landscape.stability_ratio, end->landscape.safe_rate,
+             base / end->landscape.stability_ratio);
 }
 
 static void warn_of_candidate(struct assembly *assembly, int i)
@@ -33,6 +53,7 @@ static void warn_of_candidate(struct assembly *assembly, int i)
     if (candidate->state == CANDIDATE_DIVERGED)
         warn(assembly, "\"%s\" diverged at step %" PRIu64 ": %s. A lower learning rate or a longer warm-up may help.",
              names[i].name, candidate->diverged_step, candidate->reason);
+    warn_of_stability(assembly, i);
     if (candidate->state == CANDIDATE_FAILED)
         warn(assembly, "\"%s\" failed: %s.", names[i].name, candidate->reason);
 }

@@ -187,7 +187,9 @@ static const struct meaning result_meanings[] = {
     { "ranking[].loss_at_0", "right after growing" },
     { "ranking[].loss_at_transition", "at `transition.step`" },
     { "ranking[].preservation", "largest difference of logits to the parent's, over the largest logit; 0: same function" },
-    { "ranking[].stability_ratio", "null in this release" },
+    { "ranking[].stability_ratio",
+      "learning rate over the largest stable one, at the last measurement up to k; null unless `landscape` was asked for with "
+      "`preconditioned` ([landscape.md](landscape.md))" },
     { "ranking[].parameters", "of the grown model" },
     { "ranking[].flops_per_token", "to train on one token" },
     { "ranking[].flops_spent", "operations spent on training it, and on fitting operators that learn from data; work redone after a crash not counted" },
@@ -231,7 +233,7 @@ static const struct meaning validate_meanings[] = {
     { "candidates[].promise", "`exact`: the function is kept; `none`" },
     { "candidates[].parameters", "of the grown model" },
     { "candidates[].flops_per_token", "to train on one token" },
-    { "candidates[].flops", "training up to max_k and all evaluations" },
+    { "candidates[].flops", "training up to max_k, all evaluations and measurements of the landscape" },
     { "candidates[].trial_bytes", "weights, moments, running average" },
     { "candidates[].scratch_bytes", "gradients and activations of one worker" },
     { "candidates[].warnings", "such as copies that training never separates" },
@@ -242,7 +244,8 @@ static const struct meaning validate_meanings[] = {
     { "bytes_least", "memory with one trial per worker" },
     { "bytes_all", "memory with all trials at once" },
     { "workers", "of this server" },
-    { "predicted_seconds", "null while the server has no measured speed" },
+    { "predicted_seconds", "at the speed that this process has seen in steps of that compute, else of products of its "
+      "type, measured for this answer; null: not known" },
     { NULL, NULL },
 };
 
@@ -254,7 +257,7 @@ static void write_validate(struct buffer *out)
 
     example_init(&example);
     buffer_init(&json);
-    if (response_validate(&json, &example.spec, &example.parent, 0, 2, &error))
+    if (response_validate(&json, &example.spec, &example.parent, (struct response_speed){ 0 }, 2, &error))
         stop("%s", error.message);
     write_meanings(out, &json, validate_meanings);
     study_spec_fini(&example.spec);
@@ -344,8 +347,9 @@ static void write_events(struct buffer *out)
     buffer_init(&json);
     response_event_state(&json, STUDY_QUEUED, "");
     write_members(out, "state", "the study's state changes", &json);
+    point.landscape.measured = true;
     response_event_evaluation(&json, "stack", &point);
-    write_members(out, "evaluation", "a candidate's evaluation is durable", &json);
+    write_members(out, "evaluation", "a candidate's evaluation is durable; `landscape` where it was measured", &json);
     response_event_decision(&json, &example.study, &decision);
     write_members(out, "decision", "a round is decided", &json);
     buffer_text(out, "| `transition` | the rule is fulfilled | `step`, `method`, `settled_at` |\n");
@@ -371,6 +375,9 @@ static const struct meaning recipe_meanings[] = {
     { "data", "the study's `data`" },
     { "width_factor", "copies of each unit of the stream, on average: n of an n-fold width clone, else 1" },
     { "learning_rate_scale", "what the rate of the matrices inside the blocks is multiplied by" },
+    { "base", "sizes that the parametrization's ratios refer to: the parent's; null for standard" },
+    { "laws", "tensors with factors of their own: rate, decay and epsilon multiply learning rate, weight decay and epsilon, "
+      "gradient their part of the norm that is clipped" },
     { "state", "the file with raw weights and moments" },
     { "pytorch", "the same in words of PyTorch" },
     { NULL, NULL },

@@ -74,10 +74,18 @@ static void write_range(struct buffer *out, const struct field *field)
     write_number(out, field->maximum);
 }
 
+static void write_some_of(struct buffer *out, const char *choices)
+{
+    buffer_text(out, "a list out of ");
+    write_choices(out, choices);
+}
+
 static void write_value(struct buffer *out, const struct field *field)
 {
     if (field->type == FIELD_CHOICE)
         write_choices(out, field->choices);
+    else if (field->type == FIELD_CHOICES)
+        write_some_of(out, field->choices);
     else if (field->type == FIELD_INTEGER || field->type == FIELD_NUMBER)
         write_range(out, field);
     else if (field->type == FIELD_OPTIMIZER || field->type == FIELD_SCHEDULE)
@@ -88,6 +96,8 @@ static void write_value(struct buffer *out, const struct field *field)
         buffer_text(out, "`all`, `winner` or `top:N`");
     else if (field->type == FIELD_K)
         buffer_text(out, "`\"auto\"` or an integer");
+    else if (field->type == FIELD_LEARNER_STEPS)
+        buffer_text(out, "`\"auto\"`, an integer, or a list of integers");
     else
         write_cell(out, field_type_words(field));
     if (field->nullable)

@@ -77,5 +77,8 @@ int sample_row(const struct sampling *sampling, const struct corpus *corpus, uin
                struct error *error);
 /* The number of that row, which the streams of a step are drawn by: step * batch + row. */
 uint64_t sample_number(const struct sampling *sampling, uint64_t step, int row);
+/* The same row by its number. */
+int sample_numbered(const struct sampling *sampling, const struct corpus *corpus, uint64_t number, int32_t *tokens,
+                    struct error *error);
 
 #endif

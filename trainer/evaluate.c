@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "base/fault.h"
+#include "trainer/kavg.h"
 #include "trainer/scratch.h"
 
 /* Reads window `index` as row `row` of the scratch's batch. Its masks are those of its place in the corpus, whatever
@@ -48,7 +49,7 @@ static int evaluation_advance(const struct trial *trial, struct scratch *scratch
                               struct evaluation *evaluation, int *done, struct error *error)
 {
     const bool raw = evaluation->next == evaluation->windows.count;
-    const void *weights = raw || trial->average == NULL ? trial->weights : trial->average;
+    const void *weights = raw || trial->average == NULL ? trial->learners->weights : trial->average;
     int *cursor = raw ? &evaluation->raw_next : &evaluation->next;
     const struct window_group group = {
         .windows = &evaluation->windows,
@@ -71,6 +72,9 @@ int trial_evaluate(const struct trial *trial, struct scratch *scratch, const str
                    struct error *error)
 {
     *finished = false;
+    if (!trial_is_joined(trial)) {
+        return error_set(error, ERROR_INTERNAL, "A trial was evaluated between two averages of its learners.");
+    }
     if (!scratch_fits(scratch, trial)) {
         return error_set(error, ERROR_INTERNAL, "A worker's scratch was made for another shape or batch.");
     }

@@ -127,7 +127,7 @@ static double fit_rate(const struct fitting *fitting, uint64_t step, uint64_t st
     const struct training *training = &fitting->training;
     double rate = training->learning_rate;
     if (training->optimizer.name != OPTIMIZER_ADAMW) {
-        rate = training_default_rate(OPTIMIZER_ADAMW, fitting->scratch->table.shape.width);
+        rate = training_default_rate(OPTIMIZER_ADAMW, SCHEDULE_CONSTANT, fitting->scratch->table.shape.width);
     }
     return rate * (1 - (double)step / (double)steps);
 }
@@ -154,7 +154,7 @@ static int fit_step(struct fitting *fitting, uint64_t step, uint64_t steps, bool
 {
     struct ligo_fit *fit = fitting->fit;
     const struct training *training = &fitting->training;
-    const struct batch_place place = {training, fit->sampler, fit->seed_index, training->steps + step, NULL};
+    const struct batch_place place = {training, fit->sampler, fit->seed_index, training->steps + step, NULL, NULL};
     struct gradient_sum gradient = {0};
     FAULT_POINT(fit_step);
     ligo_materialize(fitting->ligo, fitting->before, fitting->after);

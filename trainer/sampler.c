@@ -58,8 +58,8 @@ uint64_t sample_number(const struct sampling *sampling, uint64_t step, int row)
     return step * (uint64_t)sampling->batch + (uint64_t)row;
 }
 
-int sample_row(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int row, int32_t *tokens,
-               struct error *error)
+int sample_numbered(const struct sampling *sampling, const struct corpus *corpus, uint64_t number, int32_t *tokens,
+                    struct error *error)
 {
     const int context = sampling->context;
     if (corpus->tokens <= (uint64_t)context) {
@@ -67,6 +67,11 @@ int sample_row(const struct sampling *sampling, const struct corpus *corpus, uin
                             "The data file %s holds %" PRIu64 " tokens, fewer than context + 1 = %d.",
                             corpus->file.path, corpus->tokens, context + 1);
     }
-    const uint64_t number = sample_number(sampling, step, row);
     return corpus_read(corpus, row_start(sampling, corpus, number), context + 1, tokens, error);
+}
+
+int sample_row(const struct sampling *sampling, const struct corpus *corpus, uint64_t step, int row, int32_t *tokens,
+               struct error *error)
+{
+    return sample_numbered(sampling, corpus, sample_number(sampling, step, row), tokens, error);
 }

@@ -24,7 +24,7 @@ static struct network_sizes network_sizes_of(const struct scratch_sizes *wanted,
     const struct objective_sizes sizes = objective_sizes_of(wanted->objective, shape, wanted->context);
     return (struct network_sizes){
         .rows = micro_batch_rows(wanted->batch, wanted->context), .context = sizes.inputs,
-        .gradients = wanted->gradients, .recompute = wanted->recompute,
+        .gradients = wanted->gradients, .recompute = wanted->recompute, .tangents = wanted->tangents,
         .decoder_context = sizes.decoder ? sizes.targets : 0, .product_type = wanted->compute,
     };
 }
@@ -32,7 +32,8 @@ static struct network_sizes network_sizes_of(const struct scratch_sizes *wanted,
 static struct scratch_sizes training_sizes(const struct training *training)
 {
     return (struct scratch_sizes){
-        .batch = training->batch, .context = training->context, .gradients = true, .recompute = training->recompute,
+        .batch = learners_rows_most(training), .context = training->context, .gradients = true, .recompute = training->recompute,
+        .point = optimizer_is_schedule_free(training->optimizer.name),
         .compute = training->compute, .objective = &training->objective,
     };
 }
@@ -56,34 +57,43 @@ size_t slab_floats(const struct shape *shape)
     return sum;
 }
 
-size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training)
+size_t scratch_sized_bytes(const struct kernels *kernels, const struct shape *shape, const struct scratch_sizes *wanted)
 {
-    const struct scratch_sizes wanted = training_sizes(training);
-    const struct network_sizes sizes = network_sizes_of(&wanted, shape);
+    const struct network_sizes sizes = network_sizes_of(wanted, shape);
     const size_t network = network_sizes_bytes(kernels, shape, &sizes);
     const size_t masks = growth_masks_bytes(kernels, shape);
-    const size_t parts = objective_parts_bytes(&training->objective, shape, sizes.rows, training->context);
+    const size_t parts = objective_parts_bytes(wanted->objective, shape, sizes.rows, wanted->context);
+    const size_t slabs = wanted->point ? 2 : 1;
     size_t bytes = slab_floats(shape);
-    if (network == 0 || bytes == 0 || parts == 0 || memory_multiply(bytes, kernels->element, &bytes) != 0 ||
+    if (network == 0 || bytes == 0 || parts == 0 || memory_multiply(bytes, slabs * kernels->element, &bytes) != 0 ||
         __builtin_add_overflow(bytes, network, &bytes) || __builtin_add_overflow(bytes, parts, &bytes) ||
         __builtin_add_overflow(bytes, masks, &bytes) ||
-        __builtin_add_overflow(bytes, buffer_bytes(sizes.rows, training->context), &bytes)) {
+        __builtin_add_overflow(bytes, buffer_bytes(sizes.rows, wanted->context), &bytes)) {
         return 0;
     }
     return bytes;
 }
 
-static bool scratch_buffers(struct scratch *scratch, bool gradients)
+size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training)
+{
+    const struct scratch_sizes sizes = training_sizes(training);
+    return scratch_sized_bytes(kernels, shape, &sizes);
+}
+
+static bool scratch_buffers(struct scratch *scratch, const struct scratch_sizes *sizes)
 {
     const size_t rows = (size_t)scratch->rows, context = (size_t)scratch->context;
     scratch->tokens = memory_array(context + 1, sizeof(int32_t));
     scratch->row_losses = memory_array(rows, sizeof(double));
     scratch->row_counts = memory_array(rows, sizeof(int));
-    if (gradients) {
+    if (sizes->gradients) {
         scratch->gradients = scratch->kernels->alloc(scratch->table.slab * scratch->kernels->element);
     }
+    if (sizes->point) {
+        scratch->point = scratch->kernels->alloc(scratch->table.slab * scratch->kernels->element);
+    }
     return scratch->tokens != NULL && scratch->row_losses != NULL && scratch->row_counts != NULL &&
-           (!gradients || scratch->gradients != NULL);
+           (!sizes->gradients || scratch->gradients != NULL) && (!sizes->point || scratch->point != NULL);
 }
 
 int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
@@ -113,7 +123,7 @@ int scratch_make(struct scratch **scratch, const struct kernels *kernels, const 
     if (status == 0) {
         status = objective_parts_make(&made->parts, sizes->objective, shape, made->rows, made->context, error);
     }
-    if (status == 0 && !scratch_buffers(made, sizes->gradients)) {
+    if (status == 0 && !scratch_buffers(made, sizes)) {
         status = error_set(error, ERROR_NO_MEMORY, "No memory for a worker's scratch (gradients and token buffers).");
     }
     if (status != 0) {
@@ -140,6 +150,9 @@ void scratch_free(struct scratch *scratch)
     if (scratch->gradients != NULL) {
         scratch->kernels->release(scratch->gradients);
     }
+    if (scratch->point != NULL) {
+        scratch->kernels->release(scratch->point);
+    }
     growth_masks_fini(&scratch->masks);
     objective_parts_free(&scratch->parts);
     memory_free(scratch->tokens);
@@ -153,7 +166,8 @@ bool scratch_fits(const struct scratch *scratch, const struct trial *trial)
 {
     const struct training *training = &trial->options.training;
     return scratch->kernels == trial->options.kernels && scratch->gradients != NULL &&
-           scratch->batch == training->batch && scratch->context == training->context &&
+           (scratch->point != NULL || !optimizer_is_schedule_free(training->optimizer.name)) &&
+           scratch->batch == learners_rows_most(training) && scratch->context == training->context &&
            scratch->recompute == training->recompute && scratch->compute == training->compute &&
            memcmp(&scratch->parts.spec, &training->objective, sizeof training->objective) == 0 &&
            shape_equal(&scratch->table.shape, &trial->table.shape);

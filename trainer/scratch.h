@@ -10,7 +10,8 @@ struct scratch {
     struct tensor_table table;       /* of its own: the network keeps pointing at it */
     struct network *network;
     void *gradients;                 /* a slab; NULL in a scratch for evaluation alone */
-    int batch;                       /* of the training it was made for */
+    void *point;                     /* a slab: where a schedule-free optimizer takes gradients (learner_point); else NULL */
+    int batch;                       /* most rows of a learner in the training it was made for */
     int rows, context;               /* a micro-batch: (rows, context) */
     bool recompute;                  /* what the network was made with, as is compute */
     enum product_type compute;
@@ -27,15 +28,26 @@ int micro_batch_rows(int batch, int context);
 
 struct scratch_sizes {
     int batch, context;
-    bool gradients, recompute;       /* as struct network_sizes */
+    bool gradients, recompute, tangents;   /* as struct network_sizes */
+    bool point;                      /* beside gradients */
     enum product_type compute;       /* of gradients */
     const struct objective_spec *objective;
 };
 int scratch_make(struct scratch **scratch, const struct kernels *kernels, const struct shape *shape,
                  const struct scratch_sizes *sizes, struct error *error);
 
+size_t scratch_sized_bytes(const struct kernels *kernels, const struct shape *shape, const struct scratch_sizes *sizes);
+
 /* Floats of a slab of this shape, as tensor_table_init lays it out; 0 on overflow. */
 size_t slab_floats(const struct shape *shape);
+
+/* Some rows of a batch. */
+struct batch_share {
+    uint64_t number;                 /* of the first row (sample_number) */
+    int rows;
+    int total;                       /* rows whose mean loss the gradient belongs to: these, or a whole batch */
+    void *gradients;                 /* the slab that it goes into; NULL: the scratch's */
+};
 
 /* Which batch of a study's training data: the one of data step `data_step`; and the model's masks then. */
 struct batch_place {
@@ -43,12 +55,17 @@ struct batch_place {
     enum sampler sampler;
     uint64_t seed_index, data_step;
     const struct masking *masking;   /* NULL: none */
+    const struct batch_share *share; /* NULL: all rows of the step */
 };
+
+/* Rows first, first + 1, … of a share into the scratch's parts. ERROR_IO. */
+int batch_rows_fill(const struct batch_place *place, const struct batch_share *share, struct scratch *scratch,
+                    const struct corpus *train, int first, int rows, struct error *error);
 
 /* What a batch's gradient came to. How many tokens are predicted is known only when all masks are drawn: the slab holds
  * the gradient of the sum of losses over the number of targets there are, and `scale` turns it into that of the mean over
  * predicted tokens; 1 where every token is predicted. */
-struct gradient_sum { double loss, scale; };
+struct gradient_sum { double loss, scale; uint64_t predicted; };
 
 /* scratch->gradients (=) at `weights`, micro-batch by micro-batch, in order. ERROR_CANCELLED when *stop (NULL: none) was
  * seen between them, ERROR_IO. The scratch was made for this training. */

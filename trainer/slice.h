@@ -7,22 +7,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "trainer/landscape.h"
 #include "trainer/pool.h"
 #include "trainer/trial.h"
+
+/* What a slice trains: whole steps of a trial (with several learners whole rounds, one learner after the other), steps of
+ * one learner of a round that is open, or the end of a round that is ready (trainer/kavg.h). */
+enum slice_part { SLICE_STEPS, SLICE_LEARNER, SLICE_JOIN };
 
 struct slice {
     struct pool_job job;                /* first: the pool's handle */
     struct trial *trial;
     struct scratch *scratch;
     const struct corpus *train, *valid;
+    enum slice_part part;
+    int learner;                        /* of SLICE_LEARNER */
     uint64_t until_step;                /* train no further than this */
     uint64_t steps_limit;               /* at most this many steps in this slice */
     struct evaluation *evaluation;      /* not NULL: evaluate instead of training */
-    uint64_t evaluation_tokens;         /* budget of this slice */
+    struct landscape *landscape;        /* not NULL: goes on with that measurement instead */
+    uint64_t evaluation_tokens;         /* budget of this slice, of either */
     atomic_bool stop;                   /* set by the owner to cancel what runs */
     /* answers */
-    bool evaluation_finished;
-    uint64_t steps_done;
+    bool evaluation_finished;           /* or the measurement */
+    uint64_t steps_done;                /* of the trial; SLICE_LEARNER: local steps */
     int status;                         /* 0, or an error code */
     struct error error;
 };

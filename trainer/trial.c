@@ -4,32 +4,44 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "trainer/kavg.h"
 #include "trainer/optimizer.h"
 #include "trainer/scratch.h"
 
-/* Slabs of a trial: weights, the optimizer's state, the running average. */
-static int slab_count(const struct training *training)
+/* Slabs of a learner: weights and the optimizer's state. */
+static int learner_slabs(const struct training *training)
 {
     const struct optimizer *optimizer = optimizer_of(training->optimizer.name);
-    return 1 + (optimizer != NULL ? optimizer->state_slabs : 0) + (training->average.kind != AVERAGE_NONE);
+    return 1 + (optimizer != NULL ? optimizer->state_slabs : 0);
+}
+
+/* Slabs of a trial's state: its learners', the running average, what the outer step keeps. */
+static int slab_count(const struct training *training)
+{
+    return kavg_replicas(training) * learner_slabs(training) + (training->average.kind != AVERAGE_NONE) +
+           kavg_state_slabs(training);
+}
+
+static size_t slabs_bytes(const struct shape *shape, int count)
+{
+    size_t bytes;
+    return memory_multiply(slab_floats(shape), (size_t)count * sizeof(float), &bytes) == 0 ? bytes : 0;
+}
+
+size_t trial_slab_bytes(const struct shape *shape, const struct training *training)
+{
+    return slabs_bytes(shape, slab_count(training));
 }
 
 size_t trial_bytes(const struct shape *shape, const struct training *training)
 {
-    size_t bytes;
-    if (memory_multiply(slab_floats(shape), (size_t)slab_count(training) * sizeof(float), &bytes) != 0) {
-        return 0;
-    }
-    return bytes;
+    return slabs_bytes(shape, slab_count(training) + kavg_work_slabs(training));
 }
 
 static int trial_check(const struct shape *shape, const struct trial_options *options, struct error *error)
 {
     if (options->kernels->element != sizeof(float)) {
         return error_set(error, ERROR_INVALID, "A trial trains in float32; these kernels do not.");
-    }
-    if (!(options->hidden_rate_scale > 0 && isfinite(options->hidden_rate_scale))) {
-        return error_set(error, ERROR_INVALID, "The scale of the hidden learning rates must be a positive number.");
     }
     int status = training_check(&options->training, shape, error);
     return status != 0 ? status : objective_check(&options->training.objective, shape, options->training.context, error);
@@ -39,11 +51,30 @@ static int trial_check(const struct shape *shape, const struct trial_options *op
 static void trial_place(struct trial *trial)
 {
     const size_t bytes = trial->table.slab * sizeof(float);
+    const int slabs = learner_slabs(&trial->options.training);
     char *slab = trial->slab;
-    trial->weights = slab;
-    trial->m = slab + bytes;
-    trial->v = slab + 2 * bytes;
-    trial->average = trial->options.training.average.kind == AVERAGE_NONE ? NULL : slab + 3 * bytes;
+    for (int i = 0; i < trial->learner_count; i++) {
+        struct learner *learner = &trial->learners[i];
+        learner->weights = slab;
+        for (int j = 1; j < slabs; j++) {
+            learner->state[j - 1] = slab + (size_t)j * bytes;
+        }
+        learner->tensor_steps = trial->tensor_steps + (size_t)i * (size_t)trial->table.count;
+        slab += (size_t)slabs * bytes;
+    }
+    trial->average = trial->options.training.average.kind == AVERAGE_NONE ? NULL : slab;
+}
+
+static int trial_laws(struct trial *trial, struct error *error)
+{
+    const struct training *training = &trial->options.training;
+    const struct law_options options = {training->parametrization, training->optimizer.name, trial->options.base,
+                                        trial->options.hidden_rate_scale};
+    trial->laws = memory_array((size_t)trial->table.count, sizeof *trial->laws);
+    if (trial->laws == NULL) {
+        return error_set(error, ERROR_NO_MEMORY, "No memory for the laws of a trial's tensors.");
+    }
+    return laws_fill(&trial->table, &options, trial->laws, error);
 }
 
 int trial_init_empty(struct trial *trial, const struct shape *shape, const struct trial_options *options,
@@ -61,24 +92,50 @@ int trial_init_empty(struct trial *trial, const struct shape *shape, const struc
     if (status != 0) {
         return status;
     }
-    trial->tensor_steps = memory_array((size_t)trial->table.count, sizeof *trial->tensor_steps);
-    trial->slab = options->kernels->alloc(trial_bytes(shape, &options->training));
-    if (trial->tensor_steps == NULL || trial->slab == NULL) {
+    status = trial_laws(trial, error);
+    if (status != 0) {
+        trial_fini(trial);
+        return status;
+    }
+    trial->learner_count = kavg_replicas(&options->training);
+    trial->learners = memory_array((size_t)trial->learner_count, sizeof *trial->learners);
+    trial->tensor_steps = memory_array((size_t)trial->learner_count * (size_t)trial->table.count,
+                                       sizeof *trial->tensor_steps);
+    trial->slab = options->kernels->alloc(trial_slab_bytes(shape, &options->training));
+    if (trial->learners == NULL || trial->tensor_steps == NULL || trial->slab == NULL) {
         trial_fini(trial);
         return error_set(error, ERROR_NO_MEMORY, "No memory for a trial's weights and optimizer state (%zu bytes).",
                          trial_bytes(shape, &options->training));
     }
     trial_place(trial);
-    return 0;
+    status = kavg_new(trial, error);
+    if (status != 0) {
+        trial_fini(trial);
+    }
+    return status;
 }
 
-static void trial_take_moments(struct trial *trial, const struct moments *moments)
+/* The optimizer's state out of a checkpoint's, where that is of the same optimizer; else it starts anew. The weights are there.
+ * A schedule-free average goes on only with its run (methods 2.7: after growing it would lag behind). */
+static void trial_take_state(struct trial *trial, const struct moments *moments)
 {
     const struct kernels *kernels = trial->options.kernels;
+    const struct optimizer *optimizer = optimizer_of(trial->options.training.optimizer.name);
+    struct learner *learner = trial->learners;
     const size_t bytes = trial->table.slab * sizeof(float);
-    kernels->upload(trial->m, moments->m, bytes);
-    kernels->upload(trial->v, moments->v, bytes);
-    memcpy(trial->tensor_steps, moments->steps, (size_t)trial->table.count * sizeof *trial->tensor_steps);
+    if (moments == NULL || optimizer_state_warning(trial->options.training.optimizer.name, moments) != NULL) {
+        if (optimizer->schedule_free) {
+            kernels->ops->blend(1, learner->weights, 0, learner->state[0], trial->table.slab);
+        }
+        return;
+    }
+    for (int i = 0; i < optimizer->state_slabs; i++) {
+        kernels->upload(learner->state[i], moments->parts[optimizer->parts[i]], bytes);
+    }
+    memcpy(learner->tensor_steps, moments->steps, (size_t)trial->table.count * sizeof *trial->tensor_steps);
+    if (trial->options.from_raw) {
+        learner->averaging = moments->averaging;
+    }
 }
 
 int trial_init(struct trial *trial, const struct checkpoint *checkpoint, const struct trial_options *options,
@@ -97,18 +154,17 @@ int trial_init(struct trial *trial, const struct checkpoint *checkpoint, const s
     const struct kernels *kernels = options->kernels;
     const float *start = options->from_raw ? moments->raw : checkpoint->weights;
     const size_t bytes = trial->table.slab * sizeof(float);
-    kernels->upload(trial->weights, start, bytes);
+    kernels->upload(trial->learners->weights, start, bytes);
     if (trial->average != NULL) {
         kernels->upload(trial->average, start, bytes);
     }
-    if (moments != NULL) {
-        trial_take_moments(trial, moments);
-    }
+    trial_take_state(trial, moments);
     if (options->from_raw) {
         trial->step = checkpoint->provenance.step;
         trial->average_start = trial->step;
         trial->first_data_step = checkpoint->provenance.data_cursor - trial->step;
     }
+    kavg_start(trial);
     return 0;
 }
 
@@ -118,6 +174,9 @@ void trial_fini(struct trial *trial)
         trial->options.kernels->release(trial->slab);
     }
     memory_free(trial->tensor_steps);
+    kavg_free(trial);
+    memory_free(trial->learners);
+    memory_free(trial->laws);
     tensor_table_fini(&trial->table);
     memset(trial, 0, sizeof *trial);
 }
@@ -127,17 +186,24 @@ int trial_export(const struct trial *trial, struct checkpoint *checkpoint, struc
     if (!shape_equal(&trial->table.shape, &checkpoint->table.shape)) {
         return error_set(error, ERROR_INTERNAL, "A trial was exported into a checkpoint of another shape.");
     }
-    int status = checkpoint_add_moments(checkpoint, true, error);
+    if (!trial_is_joined(trial)) {
+        return error_set(error, ERROR_INTERNAL, "A trial was exported between two averages of its learners.");
+    }
+    const struct optimizer *optimizer = optimizer_of(trial->options.training.optimizer.name);
+    int status = checkpoint_set_moments(checkpoint, optimizer_parts(optimizer), error);
     if (status != 0) {
         return status;
     }
     const struct kernels *kernels = trial->options.kernels;
+    const struct learner *learner = trial->learners;
     const size_t bytes = trial->table.slab * sizeof(float);
-    kernels->download(checkpoint->weights, trial->average != NULL ? trial->average : trial->weights, bytes);
-    kernels->download(checkpoint->moments->raw, trial->weights, bytes);
-    kernels->download(checkpoint->moments->m, trial->m, bytes);
-    kernels->download(checkpoint->moments->v, trial->v, bytes);
-    memcpy(checkpoint->moments->steps, trial->tensor_steps, (size_t)trial->table.count * sizeof *trial->tensor_steps);
+    kernels->download(checkpoint->weights, trial->average != NULL ? trial->average : learner->weights, bytes);
+    kernels->download(checkpoint->moments->raw, learner->weights, bytes);
+    for (int i = 0; i < optimizer->state_slabs; i++) {
+        kernels->download(checkpoint->moments->parts[optimizer->parts[i]], learner->state[i], bytes);
+    }
+    checkpoint->moments->averaging = learner->averaging;
+    memcpy(checkpoint->moments->steps, learner->tensor_steps, (size_t)trial->table.count * sizeof *trial->tensor_steps);
     checkpoint->provenance.step = trial->step;
     checkpoint->provenance.data_cursor = trial->first_data_step + trial->step;
     checkpoint->provenance.seed = trial->options.training.seed;

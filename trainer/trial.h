@@ -19,26 +19,34 @@
 #include "model/kernels.h"
 #include "model/network.h"
 #include "trainer/corpus.h"
+#include "trainer/law.h"
+#include "trainer/learner.h"
 #include "trainer/training.h"
 
 struct trial_options {
     const struct kernels *kernels;
     struct training training;
     double hidden_rate_scale;      /* after an n-fold width clone 1/n under width_learning_rate "scaled"; 1 otherwise */
+    struct shape base;             /* that the parametrization starts from: the parent's; width 0: the trial's own */
     enum sampler sampler;
     uint64_t seed_index;           /* 0 */
     const struct growth_ramps *ramps;   /* masks of what is grown in while it trains, borrowed; NULL: none */
     bool from_raw;                 /* start from moments->raw (continuing) instead of the weights (growing) */
 };
 
+struct kavg;
 struct trial {
     struct trial_options options;
     struct tensor_table table;
+    struct tensor_law *laws;       /* one per tensor */
     uint64_t step;                 /* optimizer updates done */
     uint64_t first_data_step;      /* data cursor of update 0 (a continued run) */
-    void *slab;                    /* kernels->alloc: weights | m | v | average (average absent for kind none) */
-    void *weights, *m, *v, *average;   /* views into slab; average NULL for AVERAGE_NONE */
-    uint64_t *tensor_steps;        /* per tensor: Adam's step counter */
+    void *slab;                    /* kernels->alloc: of each learner weights | state; the average; outer step */
+    struct learner *learners;
+    int learner_count;             /* replicas with weights of their own: 1, with learners_mode weights P */
+    struct kavg *kavg;             /* rounds of several learners; NULL: one */
+    void *average;                 /* view into slab; NULL for AVERAGE_NONE */
+    uint64_t *tensor_steps;        /* of all learners, one after the other */
     uint64_t average_start;        /* updates already done when the average began (0) */
     bool diverged;                 /* a loss or gradient was NaN or Inf */
     uint64_t diverged_step;
@@ -49,6 +57,8 @@ struct trial {
 /* Bytes that a trial of this shape keeps (12 per parameter for AdamW, 4 more per running average), and that a worker's
  * scratch needs (gradients + activations of one micro-batch). */
 size_t trial_bytes(const struct shape *shape, const struct training *training);
+/* Of these, what is saved: the gradients that learners leave for each other are not. */
+size_t trial_slab_bytes(const struct shape *shape, const struct training *training);
 size_t scratch_bytes(const struct kernels *kernels, const struct shape *shape, const struct training *training);
 
 /* Starts at step 0 from a grown checkpoint (its moments and step counters are used when there). With from_raw (the

@@ -5,16 +5,18 @@
 
 #include "base/fault.h"
 #include "base/memory.h"
+#include "trainer/kavg.h"
 #include "trainer/optimizer.h"
 #include "trainer/scratch.h"
 
 /* A saved trial, little-endian:
  *
  *     "LAGTRIAL" | version u64 | SHA-256 of the shape | SHA-256 of the training values | state: STATE_FIELDS u64
- *     | step counters: one u64 per tensor | slab: weights, m, v, average (f32) | SHA-256 of all before
+ *     | step counters: one u64 per tensor | of each learner: updates u64, weight sum, largest rate of its schedule-free
+ *     average | slab (f32) | SHA-256 of all before
  *
  * Doubles are stored by their bits. The two hashes at the front tell a file of another trial from a damaged one. */
-enum { TRIAL_FILE_VERSION = 1, PIECE_BYTES = 1 << 18 };
+enum { TRIAL_FILE_VERSION = 2, PIECE_BYTES = 1 << 18 };
 static const char trial_magic[8] = "LAGTRIAL";
 
 enum state_field {
@@ -80,13 +82,26 @@ static void objective_digest(const struct objective_spec *o, uint8_t digest[HASH
     words_hash(words, count, digest);
 }
 
+static void learners_digest(const struct learners_spec *l, uint8_t digest[HASH_BYTES])
+{
+    uint64_t words[7 + LEARNERS_MAX] = {
+        (uint64_t)l->count, (uint64_t)l->mode, (uint64_t)l->outer.name, double_bits(l->outer.learning_rate),
+        double_bits(l->outer.momentum), l->averaged_moments, double_bits(l->batch_growth),
+    };
+    for (int i = 0; i < l->count; i++) {
+        words[7 + i] = l->local_steps[i];
+    }
+    words_hash(words, (size_t)(7 + l->count), digest);
+}
+
 /* Everything that the following steps depend on. Not `recompute`: it decides where activations come from, and no bit of
  * the trial. */
 static void training_digest(const struct trial_options *o, uint8_t digest[HASH_BYTES])
 {
     const struct training *t = &o->training;
-    uint64_t objective[HASH_BYTES / sizeof(uint64_t)];
+    uint64_t objective[HASH_BYTES / sizeof(uint64_t)], learners[HASH_BYTES / sizeof(uint64_t)];
     objective_digest(&t->objective, (uint8_t *)objective);
+    learners_digest(&t->learners, (uint8_t *)learners);
     uint64_t words[] = {
         (uint64_t)t->batch,
         (uint64_t)t->context,
@@ -97,11 +112,21 @@ static void training_digest(const struct trial_options *o, uint8_t digest[HASH_B
         double_bits(t->optimizer.beta2),
         double_bits(t->optimizer.epsilon),
         double_bits(t->optimizer.weight_decay),
+        double_bits(t->optimizer.momentum),
+        t->optimizer.nesterov,
+        double_bits(t->optimizer.r),
+        double_bits(t->optimizer.weight_power),
+        (uint64_t)t->optimizer.decay_at,
+        double_bits(t->optimizer.decoupling),
         (uint64_t)t->schedule.name,
         t->schedule.warmup_steps,
         t->schedule.decay_steps,
         (uint64_t)t->schedule.decay_form,
         double_bits(t->schedule.minimum),
+        double_bits(t->schedule.a),
+        double_bits(t->schedule.b),
+        t->schedule.tokens_seen,
+        t->schedule.tokens_step,
         (uint64_t)t->average.kind,
         double_bits(t->average.fraction),
         double_bits(t->average.decay),
@@ -114,28 +139,70 @@ static void training_digest(const struct trial_options *o, uint8_t digest[HASH_B
         objective[1],
         objective[2],
         objective[3],
+        learners[0],
+        learners[1],
+        learners[2],
+        learners[3],
         (uint64_t)t->compute,
     };
     words_hash(words, sizeof words / sizeof words[0], digest);
 }
 
-/* The training values, and the masks where there are any. */
-static void options_digest(const struct trial_options *options, uint8_t digest[HASH_BYTES])
+static void laws_hash(const struct trial *trial, struct hash_state *state)
 {
+    for (int i = 0; i < trial->table.count; i++) {
+        const struct tensor_law *law = &trial->laws[i];
+        const uint64_t words[] = {htole64(double_bits(law->rate)), htole64(double_bits(law->decay)),
+                                  htole64(double_bits(law->epsilon)), htole64(double_bits(law->gradient))};
+        hash_update(state, words, sizeof words);
+    }
+}
+
+/* The training values, and the laws and masks where there are any. */
+static void options_digest(const struct trial *trial, uint8_t digest[HASH_BYTES])
+{
+    const struct growth_ramps *ramps = trial->options.ramps;
+    const bool masked = ramps != NULL && ramps->longest > 0, plain = laws_are_one(trial->laws, trial->table.count);
     struct hash_state state;
-    training_digest(options, digest);
-    if (options->ramps == NULL || options->ramps->longest == 0) {
+    training_digest(&trial->options, digest);
+    if (!masked && plain) {
         return;
     }
     hash_begin(&state);
     hash_update(&state, digest, HASH_BYTES);
-    growth_ramps_hash(options->ramps, &state);
+    if (masked) {
+        growth_ramps_hash(ramps, &state);
+    }
+    if (!plain) {
+        laws_hash(trial, &state);
+    }
     hash_end(&state, digest);
+}
+
+enum { AVERAGING_WORDS = 3 };
+
+static void averaging_words(const struct averaging *averaging, uint64_t words[AVERAGING_WORDS])
+{
+    words[0] = htole64(averaging->updates);
+    words[1] = htole64(double_bits(averaging->weight_sum));
+    words[2] = htole64(double_bits(averaging->rate_maximum));
+}
+
+static struct averaging words_averaging(const uint64_t words[AVERAGING_WORDS])
+{
+    return (struct averaging){.updates = le64toh(words[0]), .weight_sum = bits_double(le64toh(words[1])),
+                              .rate_maximum = bits_double(le64toh(words[2]))};
+}
+
+/* Step counters: a learner's one per tensor, learner after learner. */
+static size_t counters_of(const struct trial *trial)
+{
+    return (size_t)trial->learner_count * (size_t)trial->table.count;
 }
 
 static size_t slab_bytes(const struct trial *trial)
 {
-    return trial_bytes(&trial->table.shape, &trial->options.training);
+    return trial_slab_bytes(&trial->table.shape, &trial->options.training);
 }
 
 static void header_fill(const struct trial *trial, struct trial_header *header)
@@ -143,7 +210,7 @@ static void header_fill(const struct trial *trial, struct trial_header *header)
     memcpy(header->magic, trial_magic, sizeof header->magic);
     header->version = htole64(TRIAL_FILE_VERSION);
     shape_digest(&trial->table.shape, header->shape);
-    options_digest(&trial->options, header->training);
+    options_digest(trial, header->training);
     const uint64_t state[STATE_FIELDS] = {
         [STATE_SLAB_BYTES] = slab_bytes(trial),
         [STATE_TENSORS] = (uint64_t)trial->table.count,
@@ -174,9 +241,14 @@ static int body_write(const struct trial *trial, struct hashed_writer *writer, c
     struct trial_header header;
     header_fill(trial, &header);
     int status = hashed_write(writer, &header, sizeof header, error);
-    for (int i = 0; i < trial->table.count && status == 0; i++) {
+    for (size_t i = 0; i < counters_of(trial) && status == 0; i++) {
         const uint64_t steps = htole64(trial->tensor_steps[i]);
         status = hashed_write(writer, &steps, sizeof steps, error);
+    }
+    for (int i = 0; i < trial->learner_count && status == 0; i++) {
+        uint64_t words[AVERAGING_WORDS];
+        averaging_words(&trial->learners[i].averaging, words);
+        status = hashed_write(writer, words, sizeof words, error);
     }
     const size_t total = slab_bytes(trial);
     for (size_t at = 0; at < total && status == 0; at += PIECE_BYTES) {
@@ -213,6 +285,9 @@ static int trial_write(const struct trial *trial, const char *path, struct hashe
 int trial_save(const struct trial *trial, const char *path, struct error *error)
 {
     FAULT_POINT(trial_save_begin);
+    if (!trial_is_joined(trial)) {
+        return error_set(error, ERROR_INTERNAL, "A trial was saved between two averages of its learners.");
+    }
     struct hashed_writer *writer = memory_new(sizeof *writer);
     char *piece = memory_array(PIECE_BYTES, 1);
     int status = writer != NULL && piece != NULL ? trial_write(trial, path, writer, piece, error) :
@@ -259,7 +334,7 @@ static int header_check(const struct trial *trial, const struct hashed_reader *r
     if (memcmp(header->training, expected.training, HASH_BYTES) != 0) {
         return trial_damaged(reader, "was saved with other training values", error);
     }
-    const uint64_t counters = (uint64_t)trial->table.count * sizeof(uint64_t);
+    const uint64_t counters = (counters_of(trial) + (size_t)trial->learner_count * AVERAGING_WORDS) * sizeof(uint64_t);
     if (header->state[STATE_SLAB_BYTES] != expected.state[STATE_SLAB_BYTES] ||
         header->state[STATE_TENSORS] != expected.state[STATE_TENSORS] ||
         reader->file.size != sizeof *header + counters + slab_bytes(trial) + HASH_BYTES) {
@@ -271,10 +346,15 @@ static int header_check(const struct trial *trial, const struct hashed_reader *r
 static int body_read(struct trial *trial, struct hashed_reader *reader, char *piece, struct error *error)
 {
     int status = 0;
-    for (int i = 0; i < trial->table.count && status == 0; i++) {
+    for (size_t i = 0; i < counters_of(trial) && status == 0; i++) {
         uint64_t steps = 0;
         status = hashed_read(reader, &steps, sizeof steps, error);
         trial->tensor_steps[i] = le64toh(steps);
+    }
+    for (int i = 0; i < trial->learner_count && status == 0; i++) {
+        uint64_t words[AVERAGING_WORDS] = {0};
+        status = hashed_read(reader, words, sizeof words, error);
+        trial->learners[i].averaging = words_averaging(words);
     }
     const size_t total = slab_bytes(trial);
     for (size_t at = 0; at < total && status == 0; at += PIECE_BYTES) {

@@ -7,6 +7,7 @@
 #define CANDIDATES(list) HEAD "\"candidates\": " list "}"
 #define OPERATORS(list) CANDIDATES("[{\"operators\": " list "}]")
 #define TRAINING(members) HEAD ONE ", \"training\": {" members "}}"
+#define TRAINING_OF(members, list) HEAD "\"candidates\": " list ", \"training\": {" members "}}"
 #define SELECTION(members) HEAD ONE ", \"selection\": {" members "}}"
 #define DATA(members) "{\"checkpoint\": \"c\", \"data\": {\"train\": \"t\", " members "}, " ONE "}"
 #define TOP(members) HEAD ONE ", " members "}"

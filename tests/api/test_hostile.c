@@ -157,7 +157,7 @@ static void every_failed_allocation_of_a_dry_run_is_survived(void **state)
         struct buffer out;
         buffer_init(&out);
         error_clear(&error);
-        int code = response_validate(&out, &spec, &parent, 1e9, 1, &error);
+        int code = response_validate(&out, &spec, &parent, (struct response_speed){1e9, 1e9}, 1, &error);
         if (fault_struck(FAULT_ALLOC, n)) assert_fails(code, ERROR_NO_MEMORY, &error);
         else assert_ok(code, &error);
         buffer_fini(&out);

@@ -38,6 +38,7 @@ static void recipe_reads_back_as_the_training_that_was_run(void **state)
     assert_true(b->average.kind == AVERAGE_WINDOW && b->average.fraction == 0.2);
     assert_contains(out.data, "torch.optim.AdamW(parameters, lr=0.001");
     assert_contains(out.data, "under autocast to bfloat16");
+    assert_contains(out.data, "then wsd, over the last 900 steps exponential decay to 0.05 of it, up to step");
     buffer_fini(&out);
     finished_fini(&f);
 }
@@ -67,6 +68,67 @@ static void width_clones_scale_the_hidden_rates(void **state)
         buffer_fini(&out);
         finished_fini(&f);
     }
+}
+
+static void every_optimizer_is_told_in_pytorchs_words(void **state)
+{
+    (void)state;
+    static const char *const words[OPTIMIZER_COUNT] = {
+        [OPTIMIZER_ADAMW] = "torch.optim.AdamW(parameters, lr=0.001, betas=(0.9, 0.95), eps=1e-08, weight_decay=0.1)",
+        [OPTIMIZER_SGD] = "torch.optim.SGD(parameters, lr=0.001, momentum=0.9, weight_decay=0)",
+        [OPTIMIZER_SCHEDULE_FREE_ADAMW] = "schedulefree.AdamWScheduleFree(parameters, lr=0.001, betas=(0.9, 0.95), eps=1e-08",
+        [OPTIMIZER_SCHEDULE_FREE_SGD] = "schedulefree.SGDScheduleFree(parameters, lr=0.001, momentum=0.9, warmup_steps=",
+    };
+    struct shape shape = parent_shape();
+    for (int i = 0; i < OPTIMIZER_COUNT; i++) {
+        struct finished f;
+        struct buffer out;
+        struct recipe recipe;
+        struct error error = {0};
+        finished_init(&f, DEMO_REQUEST);
+        f.spec.training.optimizer = optimizer_defaults((enum optimizer_name)i);
+        f.spec.training.average.kind = training_default_average((enum optimizer_name)i);
+        if (optimizer_is_schedule_free((enum optimizer_name)i)) f.spec.training.optimizer.decoupling = 10;
+        struct study_view view = finished_view(&f);
+        buffer_init(&out);
+        response_recipe(&out, &view);
+        assert_contains(out.data, words[i]);
+        assert_ok(recipe_read(out.data, out.length, &shape, &recipe, &error), &error);
+        const struct optimizer_spec *a = &f.spec.training.optimizer, *b = &recipe.training.optimizer;
+        assert_true(a->name == b->name && a->momentum == b->momentum && a->decoupling == b->decoupling && a->r == b->r &&
+                    a->weight_power == b->weight_power && a->weight_decay == b->weight_decay);
+        buffer_fini(&out);
+        finished_fini(&f);
+    }
+}
+
+static void a_parametrization_goes_on_with_its_base(void **state)
+{
+    (void)state;
+    static const char request[] =
+        "{\"checkpoint\": \"c\", \"data\": {\"train\": \"t\"}, \"candidates\": [{\"name\": \"wide\", \"operators\": "
+        "[{\"op\": \"hyperclone\", \"width\": 128}]}], \"training\": {\"parametrization\": \"mup\"}}";
+    struct finished f;
+    struct buffer out;
+    struct recipe recipe;
+    struct error error = {0};
+    struct shape parent = parent_shape(), grown = parent;
+    grown.width *= 2, grown.heads *= 2, grown.kv_heads *= 2, grown.ff *= 2;
+    finished_init(&f, request);
+    struct study_view view = finished_view(&f);
+    buffer_init(&out);
+    response_recipe(&out, &view);
+    assert_contains(out.data, "\"base\": {\"layers\": 3, \"decoder_layers\": 0, \"width\": 64");
+    assert_contains(out.data, "{\"tensors\": \"h.*.attn.c_attn.weight\", \"rate\": 0.5, \"decay\": 2, \"epsilon\": 0.5, "
+                              "\"gradient\": 1}");
+    assert_contains(out.data, "a parameter group for each row of laws");
+    assert_ok(recipe_read(out.data, out.length, &grown, &recipe, &error), &error);
+    assert_true(recipe.training.parametrization == PARAMETRIZATION_MUP && recipe.learning_rate_scale == 1);
+    struct shape base = recipe.base;
+    assert_true(base.width == parent.width && base.heads == parent.heads && base.ff == parent.ff
+                && base.kv_heads == parent.kv_heads && base.layers == parent.layers);
+    buffer_fini(&out);
+    finished_fini(&f);
 }
 
 static void there_is_no_recipe_without_a_choice(void **state)
@@ -106,6 +168,15 @@ static void wrong_recipes_are_refused(void **state)
         {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, "
          "\"learning_rate_scale\": 0}",
          "/learning_rate_scale", ERROR_INVALID},
+        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, "
+         "\"base\": {\"width\": 64}}",
+         "/base/layers", ERROR_INVALID},
+        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, "
+         "\"base\": {\"width\": 0.5}}",
+         "/base/width", ERROR_INVALID},
+        {"{\"format\": 1, \"step\": 1, \"tokens\": 1, \"tokens_seen\": 1, \"data_cursor\": 1, \"data\": {}, "
+         "\"base\": {\"widht\": 64}}",
+         "/base/widht", ERROR_INVALID},
     };
     struct shape shape = parent_shape();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -117,5 +188,7 @@ static void wrong_recipes_are_refused(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test(recipe_reads_back_as_the_training_that_was_run),
-          cmocka_unit_test(width_clones_scale_the_hidden_rates), cmocka_unit_test(there_is_no_recipe_without_a_choice),
+          cmocka_unit_test(width_clones_scale_the_hidden_rates), cmocka_unit_test(a_parametrization_goes_on_with_its_base),
+          cmocka_unit_test(every_optimizer_is_told_in_pytorchs_words),
+          cmocka_unit_test(there_is_no_recipe_without_a_choice),
           cmocka_unit_test(wrong_recipes_are_refused))

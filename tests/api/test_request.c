@@ -19,13 +19,14 @@ static const char EVERYTHING[] =
     "\"warmup_steps\": 30, \"decay_steps\": 700, \"decay_form\": \"sqrt\", \"minimum\": 0.1}, \"clip\": 0, \"seed\": "
     "9, "
     "\"average\": {\"kind\": \"ema\", \"decay\": 0.98}, \"parametrization\": \"standard\", \"width_learning_rate\": "
-    "\"given\", \"learners\": 1, \"learners_mode\": \"weights\", \"outer\": {\"name\": \"none\"}, \"recompute\": "
+    "\"given\", \"learners\": 2, \"learners_mode\": \"weights\", \"average_every\": [4, 2], \"average_every_why\": \"so\", "
+    "\"outer\": {\"name\": \"nesterov\", \"learning_rate\": 0.5, \"momentum\": 0.8}, \"batch_growth\": 0.001, \"recompute\": "
     "true, "
     "\"compute\": \"bf16\"}, \"selection\": {\"k\": 300, \"max_k\": 300, \"valid_tokens\": 640, \"evaluate_every\": "
     "50, "
     "\"raw_share\": 0.5, \"rank_by\": \"predicted\", \"confidence\": 0.9, \"compare\": \"steps\", \"eliminate\": "
     "false, "
-    "\"seeds\": 1}, \"keep\": \"winner\"}";
+    "\"seeds\": 1}, \"landscape\": {\"every\": 100, \"top\": 2, \"what\": [\"ntk\", \"hessian\"]}, \"keep\": \"winner\"}";
 
 static void every_known_value_reaches_the_spec(void **state)
 {
@@ -34,6 +35,8 @@ static void every_known_value_reaches_the_spec(void **state)
     struct error error = {0};
     assert_ok(resolve_text(EVERYTHING, strlen(EVERYTHING), &spec, &error), &error);
     assert_string_equal(spec.name, "all of it");
+    assert_true(spec.landscape.asked && spec.landscape.every == 100 && spec.landscape.top == 2);
+    assert_int_equal(spec.landscape.what, 1u << LANDSCAPE_NTK | 1u << LANDSCAPE_HESSIAN);
     assert_string_equal(spec.data.valid, "v");
     assert_int_equal(spec.data.sampler, SAMPLER_SEQUENTIAL);
     assert_int_equal(spec.target.width, 128);
@@ -61,6 +64,11 @@ static void every_known_value_reaches_the_spec(void **state)
     assert_true(t->schedule.warmup_steps == 30 && t->schedule.decay_steps == 700 && t->schedule.decay_form == DECAY_SQRT
                 && t->schedule.minimum == 0.1);
     assert_true(t->average.kind == AVERAGE_EMA && t->average.decay == 0.98);
+    const struct learners_spec *l = &t->learners;
+    assert_true(l->count == 2 && l->mode == LEARNERS_WEIGHTS && !l->automatic && l->local_steps[0] == 4 && l->local_steps[1] == 2);
+    assert_true(l->outer.name == OUTER_NESTEROV && l->outer.learning_rate == 0.5 && l->outer.momentum == 0.8);
+    assert_true(l->batch_growth == 0.001 && !l->averaged_moments);
+    assert_string_equal(l->why, "so");
     const struct spec_selection *s = &spec.selection;
     assert_true(!s->k_auto && s->k == 300 && s->max_k == 300 && s->k_min == 60 && s->valid_tokens == 640);
     assert_true(s->evaluate_every == 50 && s->raw_share == 0.5 && s->rank_by == RANK_BY_PREDICTED
@@ -134,7 +142,14 @@ static void echo_read_again_gives_the_identical_echo(void **state)
     (void)state;
     static const char *const requests[] = {DEMO_REQUEST, EVERYTHING, HEAD ONE "}", SELECTION("\"k\": 700"),
         TRAINING("\"average\": {\"kind\": \"none\"}, \"learning_rate\": 0.00012345678901234567"),
-        TOP("\"keep\": \"top:12\", \"name\": \"quote \\\" <&> \\u00e9 \\\\\""), TOP("\"keep\": \"all\"")};
+        TRAINING("\"optimizer\": {\"name\": \"schedule_free_adamw\", \"betas\": [0.98, 0.95], \"r\": 0.75}"),
+        TRAINING("\"optimizer\": {\"name\": \"schedule_free_sgd\", \"decay_at\": \"z\", \"decoupling\": 50}"),
+        TRAINING("\"optimizer\": {\"name\": \"sgd\", \"nesterov\": true}, \"schedule\": {\"name\": \"cosine\"}"),
+        TRAINING("\"schedule\": {\"name\": \"power\", \"maximum\": 0.005}"), TRAINING("\"schedule\": {\"name\": \"power\"}"),
+        TOP("\"keep\": \"top:12\", \"name\": \"quote \\\" <&> \\u00e9 \\\\\""), TOP("\"keep\": \"all\""),
+        TRAINING("\"learners\": 4, \"average_every\": \"auto\", \"optimizer\": {\"name\": \"sgd\", \"averaged_moments\": true}"),
+        TRAINING("\"learners\": 4"), TRAINING("\"learners\": 8, \"learners_mode\": \"gradients\""),
+        TRAINING("\"batch_growth\": 0.1")};
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         struct study_spec spec, again;
         struct error error = {0};
@@ -148,6 +163,76 @@ static void echo_read_again_gives_the_identical_echo(void **state)
         study_spec_fini(&spec);
         study_spec_fini(&again);
     }
+}
+
+/* Contract 2: rates, clipping, average and decay by optimizer; what the rows' own fallbacks say is what the trainer takes. */
+static void an_optimizer_brings_its_own_defaults(void **state)
+{
+    (void)state;
+    static const struct { double rate, clip, decay; enum average_kind average; } expected[OPTIMIZER_COUNT] = {
+        [OPTIMIZER_ADAMW] = {2e-3, 1, 0.1, AVERAGE_WINDOW},
+        [OPTIMIZER_SGD] = {0.1, 1, 0, AVERAGE_WINDOW},
+        [OPTIMIZER_SCHEDULE_FREE_ADAMW] = {4e-3, 0, 0.1, AVERAGE_NONE},
+        [OPTIMIZER_SCHEDULE_FREE_SGD] = {1, 0, 0, AVERAGE_NONE},
+    };
+    int count;
+    for (int i = 0; i < OPTIMIZER_COUNT; i++) {
+        char text[512];
+        struct study_spec spec;
+        struct error error = {0};
+        snprintf(text, sizeof text, HEAD ONE ", \"training\": {\"optimizer\": {\"name\": \"%s\"}}}",
+                 optimizer_rows(&count)[i].name);
+        assert_ok(resolve_text(text, strlen(text), &spec, &error), &error);
+        const struct training *training = &spec.training;
+        struct optimizer_spec defaults = optimizer_defaults((enum optimizer_name)i);
+        if (optimizer_is_schedule_free((enum optimizer_name)i))
+            defaults.decoupling = 1 / (1 - optimizer_beta(&defaults));
+        assert_true(training->learning_rate == expected[i].rate && training->clip == expected[i].clip);
+        assert_true(training->optimizer.weight_decay == expected[i].decay && training->average.kind == expected[i].average);
+        assert_true(training->optimizer.beta1 == defaults.beta1 && training->optimizer.beta2 == defaults.beta2);
+        assert_true(training->optimizer.momentum == defaults.momentum && training->optimizer.nesterov == defaults.nesterov);
+        assert_true(training->optimizer.r == defaults.r && training->optimizer.weight_power == defaults.weight_power);
+        assert_true(training->optimizer.decay_at == defaults.decay_at && training->optimizer.decoupling == defaults.decoupling);
+        assert_true(training->optimizer.weight_decay == defaults.weight_decay && training->optimizer.epsilon == defaults.epsilon);
+        study_spec_fini(&spec);
+    }
+}
+
+/* The largest rate by either name; tokens from the request, else from the checkpoint's report. */
+static void the_power_schedule_knows_its_maximum_and_its_tokens(void **state)
+{
+    (void)state;
+    static const struct { const char *members; double rate; uint64_t tokens; bool known; } cases[] = {
+        {"\"schedule\": {\"name\": \"power\"}", 0.02, 0, false},
+        {"\"schedule\": {\"name\": \"power\", \"maximum\": 0.005}", 0.005, 0, false},
+        {"\"learning_rate\": 0.01, \"schedule\": {\"name\": \"power\"}", 0.01, 0, false},
+        {"\"learning_rate\": 0.01, \"schedule\": {\"name\": \"power\", \"maximum\": 0.01, \"tokens_seen\": 77}", 0.01, 77,
+         true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        struct study_spec spec;
+        struct error error = {0};
+        snprintf(text, sizeof text, HEAD ONE ", \"training\": {%s}}", cases[i].members);
+        assert_ok(resolve_text(text, strlen(text), &spec, &error), &error);
+        assert_true(spec.training.learning_rate == cases[i].rate && spec.training.schedule.decay_form == DECAY_EXPONENTIAL);
+        assert_int_equal(spec.training.schedule.tokens_seen, cases[i].tokens);
+        assert_int_equal(spec.training.schedule.tokens_known, cases[i].known);
+        study_spec_fini(&spec);
+    }
+    static const char text[] = TRAINING("\"schedule\": {\"name\": \"power\"}");
+    struct request *request;
+    struct study_spec spec;
+    struct error error = {0};
+    struct request_facts facts = parent_facts();
+    facts.tokens_seen = 12345;
+    facts.tokens_seen_known = true;
+    assert_ok(request_new(&request, text, strlen(text), &error), &error);
+    assert_ok(request_resolve(request, &facts, &spec, &error), &error);
+    assert_int_equal(spec.training.schedule.tokens_seen, 12345);
+    assert_true(spec.training.schedule.tokens_known);
+    request_free(request);
+    study_spec_fini(&spec);
 }
 
 /* Every row that is not refused outright appears in the echo of a request that uses everything, or says why not. */
@@ -278,6 +363,8 @@ TEST_MAIN(cmocka_unit_test(every_known_value_reaches_the_spec),
           cmocka_unit_test(absent_fields_get_the_contracts_defaults),
           cmocka_unit_test(defaults_that_follow_from_other_values),
           cmocka_unit_test(echo_read_again_gives_the_identical_echo),
+          cmocka_unit_test(an_optimizer_brings_its_own_defaults),
+          cmocka_unit_test(the_power_schedule_knows_its_maximum_and_its_tokens),
           cmocka_unit_test(echo_shows_every_field_that_applies),
           cmocka_unit_test(every_available_parameter_is_bound_to_a_value),
           cmocka_unit_test(candidates_without_names_get_readable_unique_ones),

@@ -102,7 +102,7 @@ static void validate_shows_every_candidates_resolved_plan(void **state)
     (void)state;
     resolved(HEAD "\"target\": {\"layers\": 6, \"width\": 128}}", &spec);
     buffer_init(&out);
-    assert_ok(response_validate(&out, &spec, &parent, 1e9, 2, &error), &error);
+    assert_ok(response_validate(&out, &spec, &parent, (struct response_speed){1e9, 1e9}, 2, &error), &error);
     cJSON *tree = cJSON_Parse(out.data);
     assert_non_null(tree);
     cJSON *list = cJSON_GetObjectItem(tree, "candidates"), *candidate;
@@ -145,6 +145,20 @@ static const struct refusal REFUSALS[] = {
     {HEAD "\"target\": {\"layers\": 6}, \"candidates\": [{\"operators\": [{\"op\": \"stack\", \"encoder_layers\": 6}]}]}",
      "/candidates/0", "ends with decoder layers 3, the target asks for 6", true},
 };
+
+/* Positions that only the grown models have are trained. */
+static void context_may_be_all_that_every_candidate_has(void **state)
+{
+    struct study_spec spec;
+    (void)state;
+    resolved(HEAD "\"target\": {\"context\": 96, \"layers\": 4}, \"training\": {\"context\": 96}}", &spec);
+    assert_int_equal(spec.training.context, 96);
+    assert_true(spec.candidate_count > 4);
+    study_spec_fini(&spec);
+    resolved(HEAD "\"target\": {\"context\": 96}}", &spec);
+    assert_int_equal(spec.training.context, 64);        /* the default stays what the parent has */
+    study_spec_fini(&spec);
+}
 
 static void wrong_targets_name_field_and_nearest(void **state)
 {
@@ -190,6 +204,7 @@ int main(void)
         cmocka_unit_test(the_echo_lists_what_was_found_and_reads_back_the_same),
         cmocka_unit_test(listed_candidates_echo_no_max_candidates),
         cmocka_unit_test(validate_shows_every_candidates_resolved_plan),
+        cmocka_unit_test(context_may_be_all_that_every_candidate_has),
         cmocka_unit_test(wrong_targets_name_field_and_nearest),
         cmocka_unit_test(a_depth_target_reaches_both_stacks_of_t5),
     };

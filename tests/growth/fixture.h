@@ -43,7 +43,7 @@ static UNUSED void random_checkpoint(struct checkpoint *checkpoint, const struct
     uint64_t state = seed * 77777 + 12345;
     assert_int_equal(checkpoint_init(checkpoint, shape, &error), 0);
     if (moments)
-        assert_int_equal(checkpoint_add_moments(checkpoint, false, &error), 0);
+        assert_int_equal(checkpoint_set_moments(checkpoint, MOMENTS_ADAM, &error), 0);
     for (int t = 0; t < checkpoint->table.count; t++) {
         const struct tensor *tensor = &checkpoint->table.tensors[t];
         enum role role = tensor->row->role;

@@ -74,12 +74,19 @@ static UNUSED const struct { const char *ending, *axes; } plain_names[] = {
     {"norm.weight", "G!"},      /* llama's; after every other name that ends so */
 };
 
+/* Asked entry by entry: the last name is remembered. */
 static UNUSED const char *plain_axes(const char *name)
 {
+    static char last[TENSOR_NAME_BYTES];
+    static const char *axes;
+    if (axes != NULL && strcmp(last, name) == 0)
+        return axes;
     for (size_t i = 0; i < sizeof plain_names / sizeof plain_names[0]; i++) {
         size_t length = strlen(name), ending = strlen(plain_names[i].ending);
-        if (length >= ending && strcmp(name + length - ending, plain_names[i].ending) == 0)
-            return plain_names[i].axes;
+        if (length >= ending && strcmp(name + length - ending, plain_names[i].ending) == 0) {
+            snprintf(last, sizeof last, "%s", name);
+            return axes = plain_names[i].axes;
+        }
     }
     fail_msg("no axes for %s", name);
     return "";

@@ -342,6 +342,32 @@ static void carried_moments_are_the_grown_models_gradients(void **state)
     }
 }
 
+/* transformers' BertPreTrainedModel: N(0, 0.02) everywhere, no scale by depth. */
+static void random_layers_are_drawn_as_bert_draws_them(void **state)
+{
+    (void)state;
+    struct shape shape = bert_shape(false);
+    struct checkpoint parent, grown;
+    struct growth_list list;
+    shape.width = 96, shape.heads = shape.kv_heads = 32, shape.ff = 128;
+    random_checkpoint(&parent, &shape, 3, false);
+    one_step(&list, "random", "layers", 8);
+    set_integer(&list, 0, "placement", 1);
+    grow_with(&parent, &list, MOMENTS_RESET, 1, &grown);
+    for (int t = 0; t < grown.table.count; t++) {
+        const struct tensor *to = &grown.table.tensors[t];
+        double squares = 0;
+        if (to->layer < 3 || to->row->rank == 1)
+            continue;
+        for (size_t i = 0; i < to->count; i++)
+            squares += (double)grown.weights[to->offset + i] * (double)grown.weights[to->offset + i];
+        assert_true(fabs(sqrt(squares / (double)to->count) / 0.02 - 1) < 0.05);
+    }
+    checkpoint_fini(&grown);
+    checkpoint_fini(&parent);
+    growth_list_fini(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +378,7 @@ int main(void)
         cmocka_unit_test(norms_below_new_blocks_move_to_their_end_with_their_moments),
         cmocka_unit_test(pooler_and_next_sentence_head_are_cloned_with_the_rest),
         cmocka_unit_test(carried_moments_are_the_grown_models_gradients),
+        cmocka_unit_test(random_layers_are_drawn_as_bert_draws_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

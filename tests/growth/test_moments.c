@@ -137,7 +137,7 @@ static void raw_iterate_restarts_from_the_grown_weights(void **state)
     struct shape shape = tiny_shape(2, false);
     struct error error = {0};
     assert_int_equal(checkpoint_init(&fixture.parent, &shape, &error), 0);
-    assert_int_equal(checkpoint_add_moments(&fixture.parent, true, &error), 0);
+    assert_int_equal(checkpoint_set_moments(&fixture.parent, MOMENTS_ADAM | MOMENTS_RAW, &error), 0);
     checkpoint_randomize(&fixture.parent, 1);
     for (size_t i = 0; i < fixture.parent.table.slab; i++)
         fixture.parent.moments->raw[i] = 7;

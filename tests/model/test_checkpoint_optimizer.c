@@ -18,7 +18,7 @@ static void make_trained(struct checkpoint *checkpoint, bool raw, const char *di
     struct tiny_model model = tiny_model_default();
     tiny_checkpoint_write(directory, &model);
     assert_ok(checkpoint_load(checkpoint, directory, NULL, &error), &error);
-    assert_ok(checkpoint_add_moments(checkpoint, raw, &error), &error);
+    assert_ok(checkpoint_set_moments(checkpoint, MOMENTS_ADAM | (raw ? MOMENTS_RAW : 0), &error), &error);
     for (int i = 0; i < checkpoint->table.count; i++) {
         const struct tensor *tensor = &checkpoint->table.tensors[i];
         checkpoint->moments->steps[i] = (uint64_t)(1000 + i);
@@ -168,7 +168,7 @@ static void rewrite(const char *path, enum change change)
             assert_ok(safetensors_writer_raw(&writer, values, length, &error), &error);
         }
         if (change == EXTRA && pass == 0)
-            assert_ok(safetensors_writer_add(&writer, "transformer.ln_f.bias.z", DTYPE_F32, 1, (const uint64_t[]){0},
+            assert_ok(safetensors_writer_add(&writer, "transformer.ln_f.bias.q", DTYPE_F32, 1, (const uint64_t[]){0},
                                              &error), &error);
         if (pass == 0)
             assert_ok(safetensors_writer_begin(&writer, path, &error), &error);
@@ -182,7 +182,7 @@ static void rewrite(const char *path, enum change change)
 static void every_wrong_optimizer_file_is_refused_by_name(void **state)
 {
     static const char *const words[CHANGES] = {
-        [MISSING] = "transformer.ln_f.bias.v: missing", [EXTRA] = "transformer.ln_f.bias.z: unexpected",
+        [MISSING] = "transformer.ln_f.bias.v: missing", [EXTRA] = "transformer.ln_f.bias.q: unexpected",
         [WRONG_SHAPE] = "transformer.ln_f.bias.v: another shape",
         [WRONG_DTYPE] = "ln_f.bias.v: dtype I32, F32 is expected",
         [NEGATIVE_STEP] = "\"transformer.ln_f.bias.step\" is -1",
@@ -200,6 +200,57 @@ static void every_wrong_optimizer_file_is_refused_by_name(void **state)
         assert_contains(error.message, words[change]);
         checkpoint_fini(&checkpoint);
     }
+}
+
+/* A schedule-free state: z, and how far its average is, in the metadata; each number wrong in turn. */
+static void the_average_is_read_back_bit_for_bit_or_refused(void **state)
+{
+    static const char *const keys[3] = {"averaged_updates", "weight_sum", "largest_rate"};
+    static const char *const wrong[] = {NULL, "", "x", "-1", "nan", "inf", "1 2", "1.5"};
+    char to[FILE_PATH_BYTES], path[FILE_PATH_BYTES];
+    struct error error = {0};
+    struct checkpoint checkpoint, back;
+    make_trained(&checkpoint, true, *state);
+    assert_ok(checkpoint_set_moments(&checkpoint, MOMENT_BIT(MOMENT_Z) | MOMENT_BIT(MOMENT_V) | MOMENTS_RAW, &error), &error);
+    memcpy(checkpoint.moments->z, checkpoint.weights, checkpoint.table.slab * sizeof(float));
+    checkpoint.moments->averaging =
+        (struct averaging){.updates = 9007199254740991, .weight_sum = 0.1 + 0.2, .rate_maximum = 0.1 / 3};
+    assert_ok(save(&checkpoint, test_path(to, *state, "to"), &error), &error);
+    assert_ok(checkpoint_load(&back, to, &with_moments, &error), &error);
+    assert_int_equal(moments_parts(back.moments), moments_parts(checkpoint.moments));
+    assert_memory_equal(back.moments->z, checkpoint.moments->z, checkpoint.table.slab * sizeof(float));
+    assert_memory_equal(&back.moments->averaging, &checkpoint.moments->averaging, sizeof back.moments->averaging);
+    checkpoint_fini(&back);
+    test_path(path, to, "optimizer.safetensors");
+    size_t length;
+    char *good = test_read_file(path, &length);
+    for (int key = 0; key < 3; key++) {
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+            if (key > 0 && wrong[i] != NULL && strcmp(wrong[i], "1.5") == 0)
+                continue;                    /* only a count must be whole */
+            char *bad = memory_array(length + 1, 1), name[40];
+            memcpy(bad, good, length);
+            char *at = memmem(bad, length, keys[key], strlen(keys[key]));
+            assert_non_null(at);
+            if (wrong[i] == NULL) {
+                at[0] = 'X';                 /* missing */
+            } else {                         /* the value's text, filled up behind its end with the object's own spaces */
+                char *value = strchr(at, ':') + 1;
+                char *end = value + 1 + strcspn(value + 1, "\"") + 1;
+                int size = snprintf(name, sizeof name, "\"%s\"", wrong[i]);
+                assert_true(end - value >= size);
+                memset(value, ' ', (size_t)(end - value));
+                memcpy(value, name, (size_t)size);
+            }
+            test_write_file(path, bad, length);
+            error_clear(&error);
+            assert_fails(checkpoint_load(&back, to, &with_moments, &error), ERROR_INVALID, &error);
+            assert_contains(error.message, keys[key]);
+            memory_free(bad);
+        }
+    }
+    memory_free(good);
+    checkpoint_fini(&checkpoint);
 }
 
 static void moments_that_are_not_finite_are_not_saved(void **state)
@@ -324,6 +375,7 @@ TEST_MAIN(IN_DIRECTORY(moments_are_read_back_bit_for_bit),
           IN_DIRECTORY(an_optimizer_file_of_other_weights_is_refused_when_asked_for),
           IN_DIRECTORY(saving_without_moments_removes_an_old_optimizer_file),
           IN_DIRECTORY(every_wrong_optimizer_file_is_refused_by_name),
+          IN_DIRECTORY(the_average_is_read_back_bit_for_bit_or_refused),
           IN_DIRECTORY(moments_that_are_not_finite_are_not_saved),
           IN_DIRECTORY(a_failed_save_never_leaves_an_optimizer_of_other_weights),
           IN_DIRECTORY(loading_moments_fails_cleanly_at_every_allocation))

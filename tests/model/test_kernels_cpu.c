@@ -183,6 +183,46 @@ static void run_vectors(const struct kernels *kernels, struct shelf *shelf, stru
     result_add(result, v, N);
 }
 
+static void run_gradient_descent(const struct kernels *kernels, struct shelf *shelf, struct result *result)
+{
+    enum { N = 1003 };
+    for (int nesterov = 0; nesterov < 2; nesterov++) {
+        struct sgd_step step = {1e-2, 0.9, 0.1, 0.5, nesterov};
+        float *w = shelf_normal(shelf, N, 1, 0, 1), *b = shelf_normal(shelf, N, 2, 0, 0.1f);
+        float *g = shelf_normal(shelf, N, 3, 0, 1);
+        kernels->sgd(&step, w, b, g, N);
+        result_add(result, w, N);
+        result_add(result, b, N);
+    }
+}
+
+static void run_schedule_free_either(const struct kernels *kernels, struct shelf *shelf, struct result *result,
+                                     bool adaptive)
+{
+    enum { N = 1003 };
+    for (int at_z = 0; at_z < 2; at_z++) {
+        struct schedule_free_step step = {1e-2, 0.9, 0.1, 0.5, 0.3, 0.95, 1e-8, 1 - 0.95 * 0.95, at_z};
+        float *x = shelf_normal(shelf, N, 1, 0, 1), *z = shelf_normal(shelf, N, 2, 0, 1);
+        float *v = shelf_normal(shelf, N, 3, 0, 1), *g = shelf_normal(shelf, N, 4, 0, 1);
+        for (int i = 0; i < N; i++)
+            v[i] *= v[i];
+        kernels->schedule_free(&step, x, z, adaptive ? v : NULL, g, N);
+        result_add(result, x, N);
+        result_add(result, z, N);
+        result_add(result, v, N);
+    }
+}
+
+static void run_schedule_free(const struct kernels *kernels, struct shelf *shelf, struct result *result)
+{
+    run_schedule_free_either(kernels, shelf, result, false);
+}
+
+static void run_schedule_free_adaptive(const struct kernels *kernels, struct shelf *shelf, struct result *result)
+{
+    run_schedule_free_either(kernels, shelf, result, true);
+}
+
 /* ---- the tests ---- */
 
 #define AGREES(noun)                                    \
@@ -192,6 +232,9 @@ static void run_vectors(const struct kernels *kernels, struct shelf *shelf, stru
         check_case(run_##noun, BOUND);                         \
     }
 AGREES(products)
+AGREES(gradient_descent)
+AGREES(schedule_free)
+AGREES(schedule_free_adaptive)
 AGREES(embed)
 AGREES(bias)
 AGREES(layer_norm)
@@ -266,6 +309,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_agree_with_ref),
+        cmocka_unit_test(gradient_descent_agree_with_ref), cmocka_unit_test(schedule_free_agree_with_ref),
+        cmocka_unit_test(schedule_free_adaptive_agree_with_ref),
         cmocka_unit_test(embed_agree_with_ref),
         cmocka_unit_test(bias_agree_with_ref),
         cmocka_unit_test(layer_norm_agree_with_ref),

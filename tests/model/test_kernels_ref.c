@@ -316,6 +316,43 @@ static void cross_entropy_of_equal_logits_is_the_log_of_the_vocabulary(void **st
 
 /* ---- vectors ---- */
 
+/* g' = 0.5 * 4 + 0.1 * 1 = 2.1 */
+static void sgd_takes_the_steps_of_its_definition(void **state)
+{
+    (void)state;
+    double w = 1, b = 2, g = 4;
+    struct sgd_step step = {.rate = 0.1, .momentum = 0.5, .decay = 0.1, .gradient_scale = 0.5};
+    kernels_ref_double()->sgd(&step, &w, &b, &g, 1);
+    assert_near(b, 3.1, 1e-15);
+    assert_near(w, 0.69, 1e-15);
+    w = 1;
+    b = 2;
+    step.nesterov = true;
+    kernels_ref_double()->sgd(&step, &w, &b, &g, 1);
+    assert_near(b, 3.1, 1e-15);
+    assert_near(w, 1 - 0.1 * (2.1 + 0.5 * 3.1), 1e-15);
+}
+
+/* y = 0.75 * 1 + 0.25 * 5 = 2; g' = 1, with v = 0.5 * 3 + 0.5 * 1 = 2 over 0.5: 1 / 2. */
+static void schedule_free_takes_the_steps_of_its_definition(void **state)
+{
+    (void)state;
+    double x = 1, z = 5, v = 3, g = 2;
+    struct schedule_free_step step = {.rate = 0.1, .beta = 0.75, .decay = 0.5, .gradient_scale = 0.5, .weight = 0.25};
+    kernels_ref_double()->schedule_free(&step, &x, &z, NULL, &g, 1);
+    assert_near(z, 4.8, 1e-15);
+    assert_near(x, 1.95, 1e-15);
+    x = 1;
+    z = 5;
+    step.beta2 = 0.5;
+    step.correction2 = 0.5;
+    step.decay_at_z = true;
+    kernels_ref_double()->schedule_free(&step, &x, &z, &v, &g, 1);
+    assert_near(v, 2, 1e-15);
+    assert_near(z, 5 - 0.1 * (0.5 + 2.5), 1e-15);
+    assert_near(x, 1 + 0.25 * 3.7, 1e-15);
+}
+
 /* Two steps by hand: after the first, m / (1 - b1) = g and v / (1 - b2) = g^2, so the step is rate * sign(g). */
 static void adamw_takes_the_steps_of_its_definition(void **state)
 {
@@ -363,6 +400,8 @@ int main(void)
         cmocka_unit_test(cross_entropy_gradient_is_the_derivative_and_skips_ignored),
         cmocka_unit_test(cross_entropy_of_equal_logits_is_the_log_of_the_vocabulary),
         cmocka_unit_test(adamw_takes_the_steps_of_its_definition),
+        cmocka_unit_test(sgd_takes_the_steps_of_its_definition),
+        cmocka_unit_test(schedule_free_takes_the_steps_of_its_definition),
         cmocka_unit_test(lerp_and_sum_squares_do_what_they_say),
     };
     ops = kernels_ref_double()->ops;

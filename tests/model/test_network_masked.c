@@ -218,6 +218,40 @@ static void unmask(struct network_fixture *fixture)
     fixture_fini(fixture);
 }
 
+/* The derivative along one random direction in each tensor (five points), beside the gradient times it. Every entry takes
+ * part; entry by entry, as without masks, is half a million passes. */
+static void check_along_directions(struct network_fixture *fixture)
+{
+    static const double weights_of[] = {1.0 / 12, -8.0 / 12, 8.0 / 12, -1.0 / 12}, places[] = {-2, -1, 1, 2};
+    struct difference_case c = {fixture, 0.25};
+    double *weights = fixture->weights, *gradients = fixture->gradients, worst = 0;
+    fixture_gradient(fixture, c.scale);
+    for (int t = 0; t < fixture->table.count; t++) {
+        const struct tensor *tensor = &fixture->table.tensors[t];
+        double *direction = doubles_new(tensor->count, (uint64_t)(t + 5)), *was = doubles_new(tensor->count, 1);
+        double slope = 0, expected = 0, norms[2] = {0, 0};
+        for (size_t i = 0; i < tensor->count; i++) {
+            double gradient = gradients[tensor->offset + i];
+            expected += gradient * direction[i];
+            norms[0] += gradient * gradient, norms[1] += direction[i] * direction[i];
+        }
+        const double step = 4e-4 / sqrt(norms[1]);     /* routes of experts are the same at all five */
+        memcpy(was, weights + tensor->offset, tensor->count * sizeof *was);
+        for (int point = 0; point < 4; point++) {
+            for (size_t i = 0; i < tensor->count; i++)
+                weights[tensor->offset + i] = was[i] + places[point] * step * direction[i];
+            slope += weights_of[point] * scaled_loss(&c) / step;
+        }
+        memcpy(weights + tensor->offset, was, tensor->count * sizeof *was);
+        double residual = fabs(slope - expected) / (sqrt(norms[0] * norms[1]) + 1e-2);
+        if (!(residual <= 3e-8))
+            print_error("%s\n", tensor->name);
+        worst = fmax(worst, residual);
+        memory_free(direction), memory_free(was);
+    }
+    assert_close(worst, 3e-8);
+}
+
 static void gradients_are_those_of_the_masked_forward_pass(void **state)
 {
     (void)state;
@@ -232,7 +266,7 @@ static void gradients_are_those_of_the_masked_forward_pass(void **state)
             print_message("  %s, case %d\n", model.title, c);
             model_init(&fixture, kernels_ref_double(), &model, &sizes);
             mask(&fixture, &CASES[c], &masking);
-            check_every_tensor(&fixture);
+            check_along_directions(&fixture);
             unmask(&fixture);
         }
 }

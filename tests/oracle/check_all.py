@@ -22,7 +22,7 @@ from transformers import GPT2LMHeadModel, GPT2Model, MixtralConfig, MixtralForCa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 import check_load
-from check_load import load_optimizer, require, run_lag, within
+from check_load import load_optimizer, load_schedule_free, load_sgd, require, run_lag, within
 
 BATCH, CONTEXT, RATE = 8, 32, 1e-3
 TRAINING = {"batch": BATCH, "context": CONTEXT, "steps": 1000, "learning_rate": RATE, "clip": 1.0, "seed": 1,
@@ -60,8 +60,9 @@ class World:
     def check(self, name):
         return check_load.check(self.lag, self.path(name))
 
-    def train(self, source, out, steps, objective=None):
+    def train(self, source, out, steps, objective=None, training=TRAINING):
         """objective: members of a study's data object, for those that need tokens of their own."""
+        self.path("training.json").write_text(json.dumps(training))
         data = ["--data", self.path("train.bin"), "--valid", self.path("valid.bin"), "--format", "bytes"]
         if objective:
             data = ["--data", self.path("data.json")]
@@ -80,8 +81,10 @@ class World:
 def documented(world):
     """docs/checkpoints.md shows the function that is run here, character by character."""
     page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "checkpoints.md"
-    require(inspect.getsource(load_optimizer).strip() in page.read_text(), "docs/checkpoints.md shows another load_optimizer")
-    print("    load_optimizer is the one of docs/checkpoints.md")
+    for function in (load_optimizer, load_schedule_free, load_sgd):
+        name = function.__name__
+        require(inspect.getsource(function).strip() in page.read_text(), f"docs/checkpoints.md shows another {name}")
+        print(f"    {name} is the one of docs/checkpoints.md")
 
 
 # ---- written by lag
@@ -123,6 +126,39 @@ def continued(world):
     moved = ((state[f"{embedding}.w"] - before).norm() / before.norm()).item()
     print(f"    in these steps the embedding moved by {moved:.1e} of itself")
     within("weights after ten more steps in PyTorch and in lag", worst, 1e-4)
+
+
+def continued_by(world, name, loader, rate, values):
+    """The same with another optimizer, from scratch, without weight decay and clipping."""
+    training = {**TRAINING, "learning_rate": rate, "clip": 0, "optimizer": {"name": name, "weight_decay": 0, **values}}
+    world.train(["--shape", world.path("shape.json")], f"{name}-base", 60, training=training)
+    world.check(f"{name}-base")
+    world.train(["--checkpoint", world.path(f"{name}-base")], f"{name}-later", 70, training=training)
+    model = check_load.load(world.path(f"{name}-base")).float()
+    optimizer = loader(model, world.path(f"{name}-base"))
+    for group in optimizer.param_groups:
+        group.update(lr=rate, weight_decay=0.0)
+        if "warmup_steps" in group:
+            group["warmup_steps"] = TRAINING["schedule"]["warmup_steps"]
+    corpus = torch.tensor(list(world.path("train.bin").read_bytes()))
+    for step in range(60, 70):
+        starts = (step * BATCH + torch.arange(BATCH)) * CONTEXT
+        rows = corpus[(starts[:, None] + torch.arange(CONTEXT + 1)) % len(corpus)]
+        optimizer.zero_grad()
+        logits = model(input_ids=rows[:, :-1]).logits
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        optimizer.step()
+    if hasattr(optimizer, "eval"):
+        optimizer.eval()
+    state = load_file(world.path(f"{name}-later") / "optimizer.safetensors")
+    worst = 0
+    for key, parameter in model.named_parameters():
+        actual, expected = state[f"{key}.w"], parameter.detach()
+        if "c_attn.bias" in key:     # key biases, as above
+            keys = slice(parameter.numel() // 3, 2 * parameter.numel() // 3)
+            actual[keys], expected[keys] = 0, 0
+        worst = max(worst, ((actual - expected).norm() / expected.norm()).item())
+    within(f"weights after ten more steps of {name} in PyTorch and in lag", worst, 1e-4)
 
 
 def grown(world, out, operators, promised, *flags):
@@ -332,6 +368,8 @@ def all_cases(world):
     case("lag train, from scratch", trained)
     case("the page and the code", documented)
     case("lag train, continued, against PyTorch from the same optimizer.safetensors", continued)
+    case("the same with schedule_free_adamw", continued_by, "schedule_free_adamw", load_schedule_free, 2e-3, {})
+    case("the same with sgd", continued_by, "sgd", load_sgd, 0.1, {"momentum": 0.9})
     case("lag grow, stack, moments carried", grown, "stack", [{"op": "stack", "layers": 6}], False, "--moments", "carry")
     case("lag grow, identity, moments of old layers", grown, "identity", [{"op": "identity", "layers": 5}], True,
          "--moments", "old_only")

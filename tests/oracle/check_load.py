@@ -7,7 +7,7 @@ mismatched key; its logits in float64 and those of `lag logits` agree within 2e-
 ones (bert with token types, t5 with a decoder's side); of causal models the mean loss of `lag eval` agrees within 1e-5 (what
 the denoising objectives hide is drawn by lag, and checked by its own tests); where there is an optimizer.safetensors it names
 the model file by its hash, and load_optimizer (the lines that docs/checkpoints.md shows) brings a torch.optim.AdamW to that
-state. Prints residuals and bounds; exits 1 if one is beyond.
+state (or load_schedule_free, load_sgd, that optimizer). Prints residuals and bounds; exits 1 if one is beyond.
 """
 import argparse
 import hashlib
@@ -22,6 +22,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from schedulefree import AdamWScheduleFree
 from transformers.utils import logging
 
 # Tokens that each check draws; a vocabulary beyond 65536 would need another format than u16.
@@ -39,6 +40,34 @@ def load_optimizer(model, directory):
         p.data = state[f"{name}.w"]     # the f32 iterate that the moments belong to; the model file may hold its average
         optimizer.state[p] = {"step": state[f"{name}.step"].float(), "exp_avg": state[f"{name}.m"],
                               "exp_avg_sq": state[f"{name}.v"]}
+    return optimizer
+
+
+def load_schedule_free(model, directory, beta=0.9):
+    with safe_open(f"{directory}/optimizer.safetensors", "pt") as file:
+        state, told = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    names = {name if f"{name}.z" in state else name.partition(".")[2]: p for name, p in model.named_parameters()}
+    optimizer = AdamWScheduleFree([
+        {"params": [p for p in names.values() if p.dim() >= 2], "weight_decay": 0.1},
+        {"params": [p for p in names.values() if p.dim() < 2], "weight_decay": 0.0},
+    ], lr=2e-3, betas=(beta, 0.95), eps=1e-8, warmup_steps=100)
+    for group in optimizer.param_groups:
+        group.update(k=int(told["averaged_updates"]), weight_sum=float(told["weight_sum"]),
+                     lr_max=float(told["largest_rate"]), train_mode=True)
+    for name, p in names.items():
+        x, z = state[f"{name}.w"], state[f"{name}.z"]
+        p.data = beta * x + (1 - beta) * z
+        optimizer.state[p] = {"z": z, "exp_avg_sq": state[f"{name}.v"]}
+    return optimizer
+
+
+def load_sgd(model, directory):
+    state = load_file(f"{directory}/optimizer.safetensors")
+    names = {name if f"{name}.momentum" in state else name.partition(".")[2]: p for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(names.values(), lr=0.1, momentum=0.9)
+    for name, p in names.items():
+        p.data = state[f"{name}.w"]
+        optimizer.state[p] = {"momentum_buffer": state[f"{name}.momentum"]}
     return optimizer
 
 
@@ -156,17 +185,20 @@ def check_optimizer(directory):
     require(stored == hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest(), "another model's hash")
     model = load(directory).float()
     before = [p.detach().clone() for p in model.parameters()]
-    optimizer = load_optimizer(model, directory)
-    steps = sorted({int(state["step"]) for state in optimizer.state.values()})
-    names = {key.rsplit(".", 1)[0] for key in load_file(path)}
+    stored = load_file(path)
+    parts = {key.rsplit(".", 1)[1] for key in stored}
+    loader = load_schedule_free if "z" in parts else load_sgd if "momentum" in parts else load_optimizer
+    optimizer = loader(model, directory)
+    steps = sorted({int(value) for key, value in stored.items() if key.endswith(".step")})
+    names = {key.rsplit(".", 1)[0] for key in stored}
     require(len(names) == len(optimizer.state) == len(before), "a tensor has no state")
     for parameter in model.parameters():
-        state = optimizer.state[parameter]
-        require(state["exp_avg"].shape == state["exp_avg_sq"].shape == parameter.shape, "a state of another shape")
+        for name, value in optimizer.state[parameter].items():
+            require(name == "step" or value.shape == parameter.shape, "a state of another shape")
         parameter.grad = torch.zeros_like(parameter)
     moved = max((p - b).abs().max().item() for p, b in zip(model.parameters(), before))
     optimizer.step()
-    print(f"    optimizer: {len(names)} tensors, Adam's steps {steps}, raw iterate within {moved:.1e} of the model file; "
+    print(f"    optimizer: {len(names)} tensors of {sorted(parts)}, steps {steps}, raw iterate within {moved:.1e} of the model file; "
           f"a step works")
 
 

@@ -9,6 +9,7 @@
 #include <cJSON.h>
 
 #include "base/memory.h"
+#include "model/checkpoint.h"
 #include "tests/support/lag_run.h"
 
 static char place[FILE_PATH_BYTES];
@@ -87,7 +88,7 @@ static void wrong_usage_is_exit_code_2_and_says_what_is_right(void **state)
         {{"train", "--data", train_path, "--out", "x"}, {"--checkpoint", "--shape"}},
         {{"inspect"}, {"usage: lag inspect", ""}},
         {{"check", "/no/such/store"}, {"holds no store", "--store"}},
-        {{"replay", "x"}, {"later release", ""}},
+        {{"replay", "/no/such/curves.json"}, {"/no/such/curves.json: there is no such file", ""}},
         {{"serve", "--tls-cert", "x", "--store", place}, {"TLS", "proxy"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -207,12 +208,11 @@ static void assert_same_bytes(const char *a, const char *b, const char *name)
 static const char settings[] = "{\"batch\": 4, \"context\": 16, \"steps\": 600, \"learning_rate\": 0.01,"
                                " \"schedule\": {\"name\": \"constant\", \"warmup_steps\": 5}}";
 
-static void training_in_two_pieces_is_training_in_one(void **state)
+static void expect_two_pieces_to_be_one(const char *training)
 {
-    (void)state;
     char shape[FILE_PATH_BYTES], file[FILE_PATH_BYTES], one[FILE_PATH_BYTES], half[FILE_PATH_BYTES], two[FILE_PATH_BYTES];
     test_path(shape, base_path, "config.json");
-    test_write_file(at(file, "training.json"), settings, strlen(settings));
+    test_write_file(at(file, "training.json"), training, strlen(training));
     at(one, "one"), at(half, "half"), at(two, "two");
     LAG_OK("train", "--shape", shape, "--data", train_path, "--training", file, "--valid-tokens", "200", "--steps", "20",
            "--out", one);
@@ -223,6 +223,23 @@ static void training_in_two_pieces_is_training_in_one(void **state)
     assert_same_bytes("one", "two", "model.safetensors");
     assert_same_bytes("one", "two", "optimizer.safetensors");
     assert_same_bytes("one", "two", "lag_report.json");
+}
+
+static void training_in_two_pieces_is_training_in_one(void **state)
+{
+    (void)state;
+    static const char *const others[] = {
+        "\"optimizer\": {\"name\": \"schedule_free_adamw\", \"decoupling\": 50}, \"schedule\": {\"warmup_steps\": 5}",
+        "\"optimizer\": {\"name\": \"schedule_free_sgd\"}, \"schedule\": {\"warmup_steps\": 5}",
+        "\"optimizer\": {\"name\": \"sgd\", \"nesterov\": true}, \"schedule\": {\"name\": \"inverse_sqrt\", \"warmup_steps\": 5}",
+        "\"schedule\": {\"name\": \"power\", \"maximum\": 0.01, \"a\": 0.4, \"warmup_steps\": 5, \"decay_steps\": 0}",
+    };
+    expect_two_pieces_to_be_one(settings);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char training[512];
+        snprintf(training, sizeof training, "{\"batch\": 4, \"context\": 16, \"steps\": 600, %s}", others[i]);
+        expect_two_pieces_to_be_one(training);
+    }
 }
 
 static void interrupted_training_goes_on_bit_for_bit(void **state)
@@ -336,6 +353,26 @@ static void grow_inspect_and_check_work_together(void **state)
     process_free(&process);
 }
 
+static void rounding_to_a_file_of_16_bits_is_reported_apart(void **state)
+{
+    (void)state;
+    char half[FILE_PATH_BYTES], grown[FILE_PATH_BYTES];
+    struct process process;
+    struct checkpoint base;
+    struct error error = {0};
+    const struct checkpoint_save as_half = {.dtype_given = true, .dtype = DTYPE_BF16};
+    assert_ok(checkpoint_load(&base, base_path, &(struct checkpoint_load){0}, &error), &error);
+    assert_ok(checkpoint_save(&base, at(half, "in-16-bits"), &as_half, &error), &error);
+    checkpoint_fini(&base);
+    LAG(&process, "grow", "--checkpoint", half, "--operators", "[{\"op\": \"hyperclone\", \"width\": 32}]", "--check",
+        "--json", "--out", at(grown, "grown-in-16-bits"));
+    assert_exit(&process, 0);
+    const double exact = member(process.text[PROCESS_OUT], "preservation");
+    const double rounded = member(process.text[PROCESS_OUT], "preservation_in_files");
+    assert_true(exact <= 1e-4 && rounded > 10 * exact && rounded < 0.5);
+    process_free(&process);
+}
+
 /* ---- Ctrl-C */
 
 static void run_cut_by_ctrl_c_goes_on_with_the_line_it_printed(void **state)
@@ -421,6 +458,7 @@ int main(void)
         cmocka_unit_test(interrupted_training_goes_on_bit_for_bit),
         cmocka_unit_test(study_files_serve_eval_and_train),
         cmocka_unit_test(grow_inspect_and_check_work_together),
+        cmocka_unit_test(rounding_to_a_file_of_16_bits_is_reported_apart),
         cmocka_unit_test(run_cut_by_ctrl_c_goes_on_with_the_line_it_printed),
         cmocka_unit_test(second_run_on_a_busy_store_is_refused),
         cmocka_unit_test(all_diverged_is_exit_code_1_with_advice),

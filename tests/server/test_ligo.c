@@ -180,6 +180,31 @@ static void grow_fits_on_data(void **state)
     checkpoint_fini(&b);
 }
 
+/* With the study's training object `lag grow` writes the bytes that the study's candidate began with. */
+static void grow_fits_with_a_studys_training(void **state)
+{
+    const struct reference *reference = *state;
+    char training[FILE_PATH_BYTES], train[FILE_PATH_BYTES], first[FILE_PATH_BYTES];
+    size_t lengths[2];
+    struct process process;
+    static const char list[] = "[{\"op\": \"ligo\", \"layers\": 4, \"width\": 24, \"steps\": 8}]";
+    cJSON *result = cJSON_Parse(reference->result);
+    char *text = cJSON_PrintUnformatted(cJSON_GetObjectItem(cJSON_GetObjectItem(result, "request"), "training"));
+    test_write_file(test_path(training, reference->place, "training.json"), text, strlen(text));
+    test_path(train, reference->place, "train.txt");
+    grow_in(&process, reference->place, list, "gc", (const char *[]){"--data", train, "--training", training, NULL});
+    assert_exit(&process, 0);
+    process_free(&process);
+    char *begun = test_read_file(test_path(first, reference->place, "out/learned/initial/model.safetensors"), &lengths[0]);
+    char *grown = test_read_file(test_path(first, reference->place, "gc/model.safetensors"), &lengths[1]);
+    assert_true(lengths[0] > 1000 && lengths[0] == lengths[1]);
+    assert_memory_equal(begun, grown, lengths[0]);
+    memory_free(begun);
+    memory_free(grown);
+    cJSON_free(text);
+    cJSON_Delete(result);
+}
+
 static void grow_says_what_data_is_for(void **state)
 {
     const char *place = ((const struct reference *)*state)->place;
@@ -195,6 +220,10 @@ static void grow_says_what_data_is_for(void **state)
     assert_exit(&process, 2);
     assert_contains(process.text[PROCESS_ERR], "--data is for operators that learn");
     process_free(&process);
+    grow_in(&process, place, "[{\"op\": \"stack\", \"layers\": 3}]", "none", (const char *[]){"--training", "x", NULL});
+    assert_exit(&process, 2);
+    assert_contains(process.text[PROCESS_ERR], "--training is for operators that learn");
+    process_free(&process);
     grow_in(&process, place, "[{\"op\": \"ligo\", \"layers\": 4}]", "none", (const char *[]){"--data", "/nowhere", NULL});
     assert_exit(&process, 2);
     process_free(&process);
@@ -208,6 +237,7 @@ int main(void)
         cmocka_unit_test(kills_while_fitting_change_nothing),
         cmocka_unit_test(cancelling_ends_a_fit),
         cmocka_unit_test(grow_fits_on_data),
+        cmocka_unit_test(grow_fits_with_a_studys_training),
         cmocka_unit_test(grow_says_what_data_is_for),
     };
     return cmocka_run_group_tests(tests, reference_make, reference_remove);

@@ -44,7 +44,8 @@ static void every_named_point_survives_a_kill(void **state)
         "decide:2", "rank_begin:1", "files_write:2", "files_before_rename:3", "finish_before_commit:1",
         "finish_after_commit:1", "recover:1", "park:3"
     };
-    assert_int_equal(sizeof kills / sizeof *kills + 1, FAULT_POINT_COUNT);     /* fit_step: test_ligo */
+    assert_int_equal(sizeof kills / sizeof *kills + 3, FAULT_POINT_COUNT);     /* fit_step: test_ligo, landscape_step:
+                                                                                  test_landscape, learners_joined: learners */
     for (size_t i = 0; i < sizeof kills / sizeof *kills; i++) {
         char store[32], out[32], text[32];
         const char *memory = tiny_memory_text(text, 1, 1700 << 10);

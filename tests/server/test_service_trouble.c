@@ -197,7 +197,7 @@ static void poison_part(struct service_world *world, const char *id, int candida
         run = service_run_find(world->service, id);
     }
     const struct trial *trial = &run->seats[candidate].trial;
-    ((float *)(average ? trial->average : trial->weights))[3] = (float)NAN;
+    ((float *)(average ? trial->average : trial->learners->weights))[3] = (float)NAN;
 }
 
 static void poison(struct service_world *world, const char *id, int candidate, uint64_t step)

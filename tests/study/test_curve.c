@@ -27,7 +27,7 @@ static void append_keeps_its_own_copy_of_the_losses(void **state)
     assert_int_equal(curve.count, 0);
 }
 
-static void a_redone_point_replaces_and_an_earlier_new_one_is_refused(void **state)
+static void a_redone_point_replaces_and_a_lost_one_takes_its_place(void **state)
 {
     (void)state;
     struct curve curve;
@@ -43,9 +43,13 @@ static void a_redone_point_replaces_and_an_earlier_new_one_is_refused(void **sta
     assert_int_equal(curve_append(&curve, &redone, &error), 0);
     assert_int_equal(curve.count, 5);
     assert_true(curve_at(&curve, 10)->losses[0] == 7);
-    assert_int_equal(curve_append(&curve, &between, &error), ERROR_INTERNAL);
-    assert_int_equal(curve.count, 5);
-    error_clear(&error);
+    assert_int_equal(curve_append(&curve, &between, &error), 0);
+    assert_int_equal(curve.count, 6);
+    static const uint64_t steps[] = { 0, 5, 10, 11, 15, 20 };
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(curve.points[i].step, steps[i]);
+        assert_true(curve.points[i].losses[0] == (i == 2 || i == 3 ? 7 : 1));
+    }
     between.step = 30;
     between.losses = NULL;
     assert_int_equal(curve_append(&curve, &between, &error), ERROR_INTERNAL);
@@ -101,6 +105,6 @@ static void every_failed_allocation_leaves_the_curve_as_it_was(void **state)
 }
 
 TEST_MAIN(cmocka_unit_test(append_keeps_its_own_copy_of_the_losses),
-          cmocka_unit_test(a_redone_point_replaces_and_an_earlier_new_one_is_refused),
+          cmocka_unit_test(a_redone_point_replaces_and_a_lost_one_takes_its_place),
           cmocka_unit_test(truncate_forgets_what_comes_after_the_step),
           cmocka_unit_test(every_failed_allocation_leaves_the_curve_as_it_was))

@@ -79,6 +79,27 @@ static void tiny_and_huge_grids_are_fine_and_absurd_ones_are_refused(void **stat
     grid_fini(&grid);
 }
 
+static void points_are_rounded_up_to_averages_and_the_last_stays(void **state)
+{
+    (void)state;
+    struct grid grid, plain;
+    assert_int_equal(grid_init(&grid, 50, 7, NULL), 0);
+    assert_int_equal(grid_init(&plain, 50, 7, NULL), 0);
+    grid_round(&grid, 1);
+    assert_int_equal(grid.count, plain.count);
+    grid_round(&grid, 8);
+    static const uint64_t steps[] = {0, 8, 16, 24, 32, 40, 48, 50};
+    assert_int_equal(grid.count, 8);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(grid.steps[i], steps[i]);
+    for (int i = 0; i < plain.count; i++)      /* what decided decides at the average that follows */
+        if (plain.geometric[i])
+            assert_true(grid_is_geometric(&grid, plain.steps[i] + 7 - (plain.steps[i] + 7) % 8 < 50
+                                                     ? plain.steps[i] + 7 - (plain.steps[i] + 7) % 8 : 50));
+    grid_fini(&grid);
+    grid_fini(&plain);
+}
+
 static void every_failed_allocation_is_reported(void **state)
 {
     (void)state;
@@ -96,4 +117,5 @@ TEST_MAIN(cmocka_unit_test(geometric_steps_are_the_distinct_floors_of_the_exact_
           cmocka_unit_test(twenty_thousand_steps_have_forty_seven_points_and_the_last),
           cmocka_unit_test(regular_points_lie_between_and_do_not_decide),
           cmocka_unit_test(tiny_and_huge_grids_are_fine_and_absurd_ones_are_refused),
+          cmocka_unit_test(points_are_rounded_up_to_averages_and_the_last_stays),
           cmocka_unit_test(every_failed_allocation_is_reported))

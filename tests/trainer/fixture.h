@@ -95,10 +95,10 @@ static inline void fixture_train(const struct fixture *fixture, struct trial *tr
 /* Every bit that a following step could depend on. */
 static inline void assert_trials_equal(const struct trial *a, const struct trial *b)
 {
-    const size_t bytes = trial_bytes(&a->table.shape, &a->options.training);
-    assert_int_equal(bytes, trial_bytes(&b->table.shape, &b->options.training));
+    const size_t bytes = trial_slab_bytes(&a->table.shape, &a->options.training);
+    assert_int_equal(bytes, trial_slab_bytes(&b->table.shape, &b->options.training));
     assert_memory_equal(a->slab, b->slab, bytes);
-    assert_memory_equal(a->tensor_steps, b->tensor_steps, (size_t)a->table.count * sizeof *a->tensor_steps);
+    assert_memory_equal(a->tensor_steps, b->tensor_steps, (size_t)(a->learner_count * a->table.count) * sizeof *a->tensor_steps);
     assert_int_equal(a->step, b->step);
     assert_int_equal(a->first_data_step, b->first_data_step);
     assert_int_equal(a->average_start, b->average_start);

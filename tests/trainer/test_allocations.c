@@ -113,6 +113,42 @@ static void a_step_after_the_first_allocates_nothing(void **state)
     }
 }
 
+/* Local steps, averages and outer steps of learners, and data parallelism. */
+static void rounds_of_learners_after_the_first_allocate_nothing(void **state)
+{
+    (void)state;
+    const struct shape shape = fixture_shape();
+    for (int mode = 0; mode < LEARNERS_MODE_COUNT; mode++) {
+        struct fixture *fixture = fixture_new(kernels_cpu(), &shape);
+        struct learners_spec *learners = &fixture->options.training.learners;
+        struct trial trial;
+        struct error error = {0};
+        int failures = 0;
+        learners->count = 2;
+        learners->mode = (enum learners_mode)mode;
+        if (mode == LEARNERS_WEIGHTS) {
+            learners->local_steps[0] = learners->local_steps[1] = 2;
+            learners->outer.name = OUTER_NESTEROV;
+            learners->averaged_moments = true;
+        }
+        struct scratch *scratch = fixture_scratch(fixture);
+        fixture_start(fixture, &trial);
+        assert_ok(trial_step(&trial, scratch, &fixture->train, NULL, &error), &error);
+        const long before = allocations;
+        fault_arm(FAULT_ALLOC, 0);
+        for (int i = 0; i < 10; i++) {
+            failures += trial_step(&trial, scratch, &fixture->train, NULL, &error) != 0;
+        }
+        const long after = allocations;
+        assert_int_equal(fault_count(FAULT_ALLOC), 0);
+        assert_int_equal(after - before, 0);
+        assert_int_equal(failures, 0);
+        trial_fini(&trial);
+        scratch_free(scratch);
+        fixture_free(fixture);
+    }
+}
+
 /* Admission refuses by these numbers, so what is really taken may not exceed them by more than bookkeeping. */
 static void what_is_taken_is_what_was_announced(void **state)
 {
@@ -186,4 +222,5 @@ static void a_fit_takes_what_was_announced(void **state)
 TEST_MAIN(cmocka_unit_test(the_counter_counts),
           cmocka_unit_test(a_fit_takes_what_was_announced),
           cmocka_unit_test(a_step_after_the_first_allocates_nothing),
+          cmocka_unit_test(rounds_of_learners_after_the_first_allocate_nothing),
           cmocka_unit_test(what_is_taken_is_what_was_announced))

@@ -90,7 +90,7 @@ static void losses_are_those_of_each_window_by_the_reference(void **state)
     }
     for (int j = 0; j < RAW; j++) {
         const int window = j * WINDOWS / RAW;
-        raw_worst = fmax(raw_worst, fabs(raw_losses[j] - reference_loss(trial.weights, window)));
+        raw_worst = fmax(raw_worst, fabs(raw_losses[j] - reference_loss(trial.learners->weights, window)));
         apart = fmax(apart, fabs(raw_losses[j] - losses[window]));
     }
     assert_close(worst, 2e-6);
@@ -167,7 +167,7 @@ static void without_an_average_the_raw_weights_are_evaluated(void **state)
     evaluation.raw_count = 0;
     run(&evaluation, UINT64_MAX);
     for (int i = 0; i < WINDOWS; i += 7) {
-        assert_near(losses[i], reference_loss(trial.weights, i), 2e-6);
+        assert_near(losses[i], reference_loss(trial.learners->weights, i), 2e-6);
     }
 }
 

@@ -70,7 +70,7 @@ static void fit_world_close(struct fit_world *world)
 static int fit_grow(struct fit_world *world, enum moments_policy moments, struct checkpoint *grown, struct error *error)
 {
     const struct growth_learner learner = ligo_fit_learner(&world->fit);
-    const struct growth_options options = {moments, 5, &learner};
+    const struct growth_options options = {.moments = moments, .seed = 5, .learner = &learner};
     return growth_apply_with(&world->plan, &world->list, &world->fixture->checkpoint, &options, grown, error);
 }
 

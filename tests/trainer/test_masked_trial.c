@@ -145,7 +145,7 @@ static void every_step_and_evaluation_sees_the_mask_of_its_step(void **state)
                     .windows = &windows, .count = windows.count, .first = first, .masking = &masking,
                     .masks = rng_stream(trial.options.training.seed, 0, RNG_VALIDATION),
                 };
-                assert_ok(evaluate_group(masked.scratch, trial.weights, &masked.fixture->valid, &group, by_hand, &done,
+                assert_ok(evaluate_group(masked.scratch, trial.learners->weights, &masked.fixture->valid, &group, by_hand, &done,
                                          &error), &error);
             }
             assert_memory_equal(losses, by_hand, (size_t)windows.count * sizeof(float));
@@ -172,7 +172,7 @@ static void new_blocks_learn_from_step_1_on(void **state)
             const struct tensor *tensor = &trial.table.tensors[t];
             if (tensor->layer < 3)
                 continue;
-            assert_int_equal(memcmp((float *)trial.weights + tensor->offset,
+            assert_int_equal(memcmp((float *)trial.learners->weights + tensor->offset,
                                     masked.fixture->checkpoint.weights + tensor->offset, tensor->count * sizeof(float)) == 0,
                              step == 1);
         }
@@ -194,7 +194,8 @@ static void behind_the_ramp_the_model_is_an_ordinary_one(void **state)
         masked.fixture->options.ramps = NULL;
         fixture_start(masked.fixture, &plain);
         memcpy(plain.slab, masked_trial.slab, trial_bytes(&plain.table.shape, &plain.options.training));
-        memcpy(plain.tensor_steps, masked_trial.tensor_steps, (size_t)plain.table.count * sizeof *plain.tensor_steps);
+        memcpy(plain.learners->tensor_steps, masked_trial.learners->tensor_steps,
+               (size_t)plain.table.count * sizeof *plain.learners->tensor_steps);
         plain.step = masked_trial.step;
         fixture_train(masked.fixture, &masked_trial, masked.scratch, 3);
         fixture_train(masked.fixture, &plain, masked.scratch, 3);

@@ -60,7 +60,7 @@ static void a_step_takes_the_mean_over_predicted_tokens(void **state)
     assert_true(predicted > 0.1 * BATCH * T && predicted < 0.3 * BATCH * T);
     float *gradients = kernels->alloc(trial.table.slab * sizeof(float));
     assert_ok(network_new(&network, kernels, &trial.table, BATCH, T, true, &error), &error);
-    const double loss = network_gradient(network, trial.weights, &batch, 1 / predicted, gradients) / predicted;
+    const double loss = network_gradient(network, trial.learners->weights, &batch, 1 / predicted, gradients) / predicted;
     const double norm = sqrt(kernels->sum_squares(gradients, trial.table.slab));
     fixture_train(fixture, &trial, scratch, 1);
     assert_near(trial.last_loss, loss, 1e-6);
@@ -69,7 +69,7 @@ static void a_step_takes_the_mean_over_predicted_tokens(void **state)
     const double scale = (1 - training->optimizer.beta1) * fmin(1, training->clip / (norm + 1e-6));
     double difference = 0, largest = 0;
     for (size_t i = 0; i < trial.table.slab; i++) {
-        difference = fmax(difference, fabs(((float *)trial.m)[i] - scale * (double)gradients[i]));
+        difference = fmax(difference, fabs(((float *)trial.learners->state[0])[i] - scale * (double)gradients[i]));
         largest = fmax(largest, fabs(scale * (double)gradients[i]));
     }
     assert_close(difference / largest, 1e-5);

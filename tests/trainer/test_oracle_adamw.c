@@ -50,7 +50,7 @@ static void run_init(struct run *run, const char *model, const struct kernels *k
     training.context = batch.context;
     training.steps = 1000;
     training.learning_rate = rate;
-    training.optimizer = (struct optimizer_spec){OPTIMIZER_ADAMW, 0.9, 0.95, 1e-8, 0.1};
+    training.optimizer = optimizer_defaults(OPTIMIZER_ADAMW);
     training.schedule = (struct schedule_spec){.name = SCHEDULE_CONSTANT, .warmup_steps = 0};
     training.average.kind = AVERAGE_NONE;
     training.clip = 1;
@@ -131,8 +131,8 @@ static void check_weights(const struct run *run)
         const struct tensor *tensor = &table->tensors[i];
         float *w = oracle_floats(&run->oracle, tensor->count, "adamw.%s.w", tensor->name);
         float *m = oracle_floats(&run->oracle, tensor->count, "adamw.%s.m", tensor->name);
-        double *actual_w = oracle_doubles(run->trial.weights, sizeof(float), tensor->offset, tensor->count);
-        double *actual_m = oracle_doubles(run->trial.m, sizeof(float), tensor->offset, tensor->count);
+        double *actual_w = oracle_doubles(run->trial.learners->weights, sizeof(float), tensor->offset, tensor->count);
+        double *actual_m = oracle_doubles(run->trial.learners->state[0], sizeof(float), tensor->offset, tensor->count);
         key_biases = larger(key_biases, take_key_biases_out(tensor, table->shape.width, actual_w, w));
         take_key_biases_out(tensor, table->shape.width, actual_m, m);
         struct oracle_distance of_w = oracle_distance(actual_w, w, tensor->count);
@@ -141,7 +141,7 @@ static void check_weights(const struct run *run)
             worst_take(&weights, of_w.difference, 1e-5 * of_w.reference, tensor->name);
             worst_take(&moments, of_m.difference, 1e-4 * of_m.reference, tensor->name);
         }
-        assert_int_equal(run->trial.tensor_steps[i], STEPS);
+        assert_int_equal(run->trial.learners->tensor_steps[i], STEPS);
         memory_free(actual_w);
         memory_free(actual_m);
         memory_free(w);

@@ -66,13 +66,13 @@ static void train(struct run *run)
         counted += run->batch.targets[i] != TARGET_IGNORED;
     for (size_t step = 0; step < STEPS; step++) {
         kernels->zero(run->gradients, run->trial.table.slab);
-        double loss = network_gradient(run->network, run->trial.weights, &run->batch, 1.0 / counted, run->gradients);
+        double loss = network_gradient(run->network, run->trial.learners->weights, &run->batch, 1.0 / counted, run->gradients);
         double norm = sqrt(kernels->sum_squares(run->gradients, run->trial.table.slab));
         double expected = oracle_number(&run->oracle, "adamw.norms", step);
         losses = larger(losses, fabs(loss / counted - oracle_number(&run->oracle, "adamw.losses", step)));
         norms = larger(norms, fabs(norm - expected) / expected);
         assert_true(norm > 1);          /* so that every step clips */
-        optimizer_of(OPTIMIZER_ADAMW)->update(&run->trial, run->gradients, 1 / (norm + 1e-6), rate);
+        optimizer_of(OPTIMIZER_ADAMW)->update(&run->trial, run->trial.learners, run->gradients, 1 / (norm + 1e-6), rate);
     }
     assert_close(losses, 1e-6);
     assert_close(norms, 1e-5);
@@ -94,11 +94,11 @@ static void check_tensor(const struct run *run, int index, double *worst, double
     bool trained = role_is_trained(tensor->row->role);
     float *w = oracle_floats(&run->oracle, tensor->count, "adamw.%s.w", tensor->name);
     float *m = oracle_floats(&run->oracle, tensor->count, "adamw.%s.m", tensor->name);
-    double *actual_w = oracle_doubles(run->trial.weights, sizeof(float), tensor->offset, tensor->count);
-    double *actual_m = oracle_doubles(run->trial.m, sizeof(float), tensor->offset, tensor->count);
+    double *actual_w = oracle_doubles(run->trial.learners->weights, sizeof(float), tensor->offset, tensor->count);
+    double *actual_m = oracle_doubles(run->trial.learners->state[0], sizeof(float), tensor->offset, tensor->count);
     struct oracle_distance of_w = oracle_distance(actual_w, w, tensor->count);
     struct oracle_distance of_m = oracle_distance(actual_m, m, tensor->count);
-    assert_int_equal(run->trial.tensor_steps[index], trained ? STEPS : 0);
+    assert_int_equal(run->trial.learners->tensor_steps[index], trained ? STEPS : 0);
     if (tensor->row->role == ROLE_KEY_BIAS) {
         *key_biases = larger(*key_biases, largest_of(actual_w, w, tensor->count));
     } else if (!trained) {

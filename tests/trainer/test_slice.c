@@ -195,7 +195,7 @@ static void a_diverged_trial_ends_its_slice_without_an_error(void **state)
 {
     (void)state;
     slice_run(&slice);
-    ((float *)trial.weights)[0] = (float)1e39;   /* Inf */
+    ((float *)trial.learners->weights)[0] = (float)1e39;   /* Inf */
     slice.steps_limit = 100;
     slice_run(&slice);
     assert_ok(slice.status, &slice.error);

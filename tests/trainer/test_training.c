@@ -32,8 +32,8 @@ static void defaults_are_the_contracts(void **state)
     assert_int_equal(training.average.kind, AVERAGE_WINDOW);
     assert_true(training.average.fraction == 0.2);
     assert_int_equal(training_default_warmup(500), 25);
-    assert_true(training_default_rate(OPTIMIZER_SGD, 64) == 0.1);
-    assert_true(training_default_rate(OPTIMIZER_SCHEDULE_FREE_ADAMW, 64) == 4e-3);
+    assert_true(training_default_rate(OPTIMIZER_SGD, SCHEDULE_CONSTANT, 64) == 0.1);
+    assert_true(training_default_rate(OPTIMIZER_SCHEDULE_FREE_ADAMW, SCHEDULE_CONSTANT, 64) == 4e-3);
     struct error error = {0};
     assert_ok(training_check(&training, &wide, &error), &error);
 }
@@ -43,7 +43,8 @@ static struct training scheduled(enum schedule_name name, uint64_t warmup, uint6
     struct training training = training_defaults(&shape);
     training.steps = 100;
     training.learning_rate = 0.5;
-    training.schedule = (struct schedule_spec){.name = name, .warmup_steps = warmup, .decay_steps = decay};
+    training.schedule = (struct schedule_spec){.name = name, .warmup_steps = warmup, .decay_steps = decay,
+                                               .a = 4, .b = -0.51};
     return training;
 }
 
@@ -182,9 +183,13 @@ static void every_value_out_of_range_is_refused_with_its_pointer(void **state)
     REFUSE(optimizer.beta2 = -0.1, "/optimizer/betas/1");
     REFUSE(optimizer.epsilon = -1, "/optimizer/epsilon");
     REFUSE(optimizer.weight_decay = INFINITY, "/optimizer/weight_decay");
-    REFUSE(optimizer.name = OPTIMIZER_SGD, "/optimizer/name");
+    REFUSE(optimizer.momentum = 1, "/optimizer/momentum");
+    REFUSE(optimizer.r = -1, "/optimizer/r");
+    REFUSE(optimizer.weight_power = NAN, "/optimizer/weight_power");
+    REFUSE(optimizer.decay_at = (enum decay_point)2, "/optimizer/decay_at");
+    REFUSE(optimizer.decoupling = -1, "/optimizer/decoupling");
     REFUSE(optimizer.name = (enum optimizer_name)99, "/optimizer/name");
-    REFUSE(schedule.name = SCHEDULE_COSINE, "/schedule/name");
+    REFUSE(schedule.name = (enum schedule_name)99, "/schedule/name");
     REFUSE(schedule.minimum = 1.5, "/schedule/minimum");
     REFUSE(schedule.warmup_steps = 101, "/schedule/warmup_steps");
     REFUSE(schedule.decay_steps = 101, "/schedule/decay_steps");
@@ -206,11 +211,133 @@ static void several_disagreements_are_all_named(void **state)
     struct error error = {0};
     assert_fails(training_check(&training, &shape, &error), ERROR_INVALID, &error);
     assert_int_equal(error.detail_count, 3);
-    assert_contains(error.details[1].text, "adamw");
-    assert_contains(error.details[2].text, "constant or wsd");
+    assert_contains(error.details[1].text, "use constant, which has a warm-up, or the optimizer sgd");
+    assert_contains(error.details[2].text, "use the average none");
 }
 
-TEST_MAIN(cmocka_unit_test(defaults_are_the_contracts),
+/* Methods appendix D: min(.02, 4 beta n^-.51) at n = 1e6, 1e7, … 1e12. */
+static void power_gives_the_papers_rates(void **state)
+{
+    (void)state;
+    static const struct { int batch; double rates[7]; } cases[] = {
+        {8, {0.02, 0.00861291, 0.00266164, 0.000822527, 0.000254185, 7.85507e-5, 2.42745e-5}},
+        {64, {0.02, 0.02, 0.02, 0.00658021, 0.00203348, 0.000628405, 0.000194196}},
+        {1024, {0.02, 0.02, 0.02, 0.02, 0.02, 0.0100545, 0.00310713}},
+    };
+    struct training training = scheduled(SCHEDULE_POWER, 0, 0);
+    training.context = 4096;
+    training.learning_rate = 0.02;
+    training.steps = 1000;
+    training.schedule.a = 4;
+    training.schedule.b = -0.51;
+    for (int i = 0; i < 3; i++) {
+        training.batch = cases[i].batch;
+        for (int power = 0; power < 7; power++) {
+            const uint64_t tokens = (uint64_t)(pow(10, 6 + power) + 0.5), own = (uint64_t)training.batch * 4096;
+            if (tokens >= own) {
+                training.schedule.tokens_seen = tokens - own;
+                assert_near(schedule_rate(&training, 0) / cases[i].rates[power], 1, 5e-6);
+            }
+        }
+    }
+}
+
+/* Two runs of 40 steps, the second told what the first has seen, are one of 80; the batch and context matter by their product
+ * alone. */
+static void power_depends_on_tokens_and_batch_alone(void **state)
+{
+    (void)state;
+    struct training whole = scheduled(SCHEDULE_POWER, 0, 0);
+    whole.batch = 16;
+    whole.context = 64;
+    whole.learning_rate = 0.02;
+    whole.schedule.a = 4;
+    whole.schedule.b = -0.51;
+    whole.schedule.tokens_seen = 123456;
+    struct training second = whole, third = whole, other = whole;
+    second.schedule.tokens_seen += 40 * 16 * 64;
+    training_continue_tokens(&third, 40, whole.schedule.tokens_seen + 40 * 16 * 64);
+    assert_int_equal(third.schedule.tokens_seen, whole.schedule.tokens_seen);
+    training_continue_tokens(&other, 400, 1000);      /* saw less than its steps: another batch, once */
+    assert_int_equal(other.schedule.tokens_step, 400);
+    struct training square = whole;
+    square.batch = 8;
+    square.context = 128;
+    for (uint64_t step = 0; step < 40; step++) {
+        assert_true(schedule_rate(&whole, 40 + step) == schedule_rate(&second, step));
+        assert_true(schedule_rate(&whole, 40 + step) == schedule_rate(&third, 40 + step));
+        assert_true(schedule_rate(&whole, step) == schedule_rate(&square, step));
+        assert_true(schedule_rate(&whole, step + 1) < schedule_rate(&whole, step));
+    }
+}
+
+static void power_warms_up_to_its_law_and_decays_from_it(void **state)
+{
+    (void)state;
+    struct training law = scheduled(SCHEDULE_POWER, 0, 0), training = scheduled(SCHEDULE_POWER, 10, 20);
+    law.learning_rate = training.learning_rate = 0.02;
+    law.schedule.a = training.schedule.a = 0.5;
+    law.schedule.b = training.schedule.b = -0.51;
+    law.schedule.tokens_seen = training.schedule.tokens_seen = 5000;
+    for (uint64_t step = 0; step < 10; step++) {
+        assert_near(schedule_rate(&training, step), (double)(step + 1) / 10 * schedule_rate(&law, 9), 1e-15);
+    }
+    for (uint64_t step = 9; step < 80; step++) {
+        assert_true(schedule_rate(&training, step) == schedule_rate(&law, step));
+    }
+    assert_near(schedule_rate(&training, 80), schedule_rate(&law, 79), 1e-15);
+    assert_near(schedule_rate(&training, 90), 0.5 * schedule_rate(&law, 79), 1e-15);
+    assert_near(schedule_rate(&training, 100), 0, 1e-15);
+}
+
+static void linear_and_cosine_fall_to_the_horizon(void **state)
+{
+    (void)state;
+    struct training linear = scheduled(SCHEDULE_LINEAR, 20, 0), cosine = scheduled(SCHEDULE_COSINE, 20, 0);
+    linear.schedule.minimum = cosine.schedule.minimum = 0.1;
+    assert_near(schedule_rate(&linear, 19), 0.5, 1e-15);
+    assert_near(schedule_rate(&linear, 20), 0.5, 1e-15);
+    assert_near(schedule_rate(&linear, 60), 0.5 * 0.55, 1e-15);
+    assert_near(schedule_rate(&cosine, 60), 0.5 * 0.55, 1e-15);
+    assert_near(schedule_rate(&cosine, 40), 0.5 * (0.1 + 0.9 * 0.5 * (1 + sqrt(0.5))), 1e-15);
+    assert_near(schedule_rate(&linear, 100), 0.05, 1e-15);
+    assert_near(schedule_rate(&cosine, 1000), 0.05, 1e-15);
+}
+
+static void inverse_sqrt_is_one_at_the_end_of_the_warmup(void **state)
+{
+    (void)state;
+    const struct training training = scheduled(SCHEDULE_INVERSE_SQRT, 25, 0), bare = scheduled(SCHEDULE_INVERSE_SQRT, 0, 0);
+    assert_near(schedule_rate(&training, 24), 0.5, 1e-15);
+    assert_near(schedule_rate(&training, 99), 0.25, 1e-15);
+    assert_near(schedule_rate(&bare, 0), 0.5, 1e-15);
+    assert_near(schedule_rate(&bare, 3), 0.25, 1e-15);
+}
+
+static void defaults_of_an_optimizer_follow_its_row(void **state)
+{
+    (void)state;
+    assert_true(training_default_rate(OPTIMIZER_ADAMW, SCHEDULE_POWER, 64) == 0.02);
+    assert_true(training_default_clip(OPTIMIZER_SGD) == 1 && training_default_clip(OPTIMIZER_SCHEDULE_FREE_SGD) == 0);
+    assert_int_equal(training_default_average(OPTIMIZER_SCHEDULE_FREE_ADAMW), AVERAGE_NONE);
+    assert_int_equal(training_default_average(OPTIMIZER_SGD), AVERAGE_WINDOW);
+    assert_true(optimizer_defaults(OPTIMIZER_SCHEDULE_FREE_SGD).weight_decay == 0);
+    const char *texts[TRAINING_WARNINGS_MAX];
+    struct training training = scheduled(SCHEDULE_POWER, 0, 0);
+    assert_int_equal(training_warnings(&training, kernels_ref_float(), texts), 2);
+    assert_contains(texts[0], "mup");
+    assert_contains(texts[1], "tokens_seen");
+    training.schedule.tokens_known = true;
+    training.parametrization = PARAMETRIZATION_MUP;
+    assert_int_equal(training_warnings(&training, kernels_ref_float(), texts), 0);
+}
+
+TEST_MAIN(cmocka_unit_test(power_gives_the_papers_rates), cmocka_unit_test(power_depends_on_tokens_and_batch_alone),
+          cmocka_unit_test(power_warms_up_to_its_law_and_decays_from_it),
+          cmocka_unit_test(linear_and_cosine_fall_to_the_horizon),
+          cmocka_unit_test(inverse_sqrt_is_one_at_the_end_of_the_warmup),
+          cmocka_unit_test(defaults_of_an_optimizer_follow_its_row),
+          cmocka_unit_test(defaults_are_the_contracts),
           cmocka_unit_test(warmup_rises_in_equal_parts_from_the_first_update),
           cmocka_unit_test(wsd_decays_in_each_form_to_its_minimum),
           cmocka_unit_test(wsd_warms_up_too_and_may_have_no_decay),

@@ -64,10 +64,10 @@ static void a_trial_starts_from_the_grown_weights(void **state)
     const size_t slab = fixture->checkpoint.table.slab;
     fixture->checkpoint.provenance = (struct provenance){.step = 99, .data_cursor = 99};
     fixture_start(fixture, &trial);
-    assert_memory_equal(trial.weights, fixture->checkpoint.weights, slab * sizeof(float));
+    assert_memory_equal(trial.learners->weights, fixture->checkpoint.weights, slab * sizeof(float));
     assert_memory_equal(trial.average, fixture->checkpoint.weights, slab * sizeof(float));
     for (size_t i = 0; i < slab; i++) {
-        assert_true(((float *)trial.m)[i] == 0 && ((float *)trial.v)[i] == 0);
+        assert_true(((float *)trial.learners->state[0])[i] == 0 && ((float *)trial.learners->state[1])[i] == 0);
     }
     assert_int_equal(trial.step, 0);
     assert_int_equal(trial.first_data_step, 0);
@@ -93,7 +93,7 @@ static void what_a_trial_can_not_do_is_refused(void **state)
     trial_fini(&trial);
     error_clear(&error);
     options = fixture->options;
-    options.training.optimizer.name = OPTIMIZER_SGD;
+    options.training.optimizer.name = (enum optimizer_name)99;
     assert_fails(trial_init(&trial, &fixture->checkpoint, &options, &error), ERROR_INVALID, &error);
     assert_string_equal(error.details[0].pointer, "/optimizer/name");
     trial_fini(&trial);
@@ -141,9 +141,9 @@ static void exporting_gives_averaged_weights_and_the_raw_state(void **state)
     assert_ok(trial_export(&trial, &fixture->checkpoint, &error), &error);
     const struct moments *moments = fixture->checkpoint.moments;
     assert_memory_equal(fixture->checkpoint.weights, trial.average, bytes);
-    assert_memory_equal(moments->raw, trial.weights, bytes);
-    assert_memory_equal(moments->m, trial.m, bytes);
-    assert_memory_equal(moments->v, trial.v, bytes);
+    assert_memory_equal(moments->raw, trial.learners->weights, bytes);
+    assert_memory_equal(moments->m, trial.learners->state[0], bytes);
+    assert_memory_equal(moments->v, trial.learners->state[1], bytes);
     for (int i = 0; i < trial.table.count; i++) {
         assert_int_equal(moments->steps[i], 12);
     }
@@ -166,7 +166,7 @@ static void a_continued_run_equals_the_uninterrupted_one(void **state)
     fixture_train(fixture, &whole, scratch, 12);
     fixture_train(fixture, &half, scratch, 6);
     assert_ok(trial_export(&half, &fixture->checkpoint, &error), &error);
-    assert_memory_equal(fixture->checkpoint.weights, half.weights, fixture->checkpoint.table.slab * sizeof(float));
+    assert_memory_equal(fixture->checkpoint.weights, half.learners->weights, fixture->checkpoint.table.slab * sizeof(float));
     fixture->options.from_raw = true;
     fixture_start(fixture, &rest);
     assert_int_equal(rest.step, 6);
@@ -192,9 +192,9 @@ static void a_continued_run_begins_its_average_anew(void **state)
     trial_fini(&trial);
     fixture->options.from_raw = true;
     fixture_start(fixture, &trial);
-    assert_memory_equal(trial.average, trial.weights, slab * sizeof(float));
+    assert_memory_equal(trial.average, trial.learners->weights, slab * sizeof(float));
     fixture_train(fixture, &trial, scratch, 1);
-    assert_close(largest_difference(trial.average, trial.weights, slab), 1e-7);
+    assert_close(largest_difference(trial.average, trial.learners->weights, slab), 1e-7);
     trial_fini(&trial);
     scratch_free(scratch);
 }

@@ -170,14 +170,14 @@ static void expect_reference(struct fixture *fixture, double bound)
         assert_true(fabs(trial.last_gradient_norm - reference.norm) < 1e-4 * (1 + reference.norm));
     }
     assert_int_equal(trial.step, 10);
-    assert_close(distance(trial.weights, reference.w, slab), bound);
-    assert_close(distance(trial.m, reference.m, slab), 1e-7);
-    assert_close(distance(trial.v, reference.v, slab), 1e-7);
+    assert_close(distance(trial.learners->weights, reference.w, slab), bound);
+    assert_close(distance(trial.learners->state[0], reference.m, slab), 1e-7);
+    assert_close(distance(trial.learners->state[1], reference.v, slab), 1e-7);
     if (trial.average != NULL) {
         assert_close(distance(trial.average, reference.average, slab), bound);
     }
     for (int k = 0; k < trial.table.count; k++) {
-        assert_int_equal(trial.tensor_steps[k], reference.steps[k]);
+        assert_int_equal(trial.learners->tensor_steps[k], reference.steps[k]);
     }
     trial_fini(&trial);
     scratch_free(scratch);
@@ -258,7 +258,7 @@ static void carried_moments_go_on_with_their_own_counters(void **state)
     (void)state;
     struct fixture *fixture = plain_fixture(kernels_cpu());
     struct error error = {0};
-    assert_ok(checkpoint_add_moments(&fixture->checkpoint, false, &error), &error);
+    assert_ok(checkpoint_set_moments(&fixture->checkpoint, MOMENTS_ADAM, &error), &error);
     const struct tensor_table *table = &fixture->checkpoint.table;
     struct moments *moments = fixture->checkpoint.moments;
     for (int k = 0; k < table->count; k += 2) {
@@ -280,7 +280,7 @@ static void a_new_tensor_beside_an_old_one_steps_by_one_rate(void **state)
     struct fixture *fixture = plain_fixture(kernels_cpu());
     struct training *training = &fixture->options.training;
     struct error error = {0};
-    assert_ok(checkpoint_add_moments(&fixture->checkpoint, false, &error), &error);
+    assert_ok(checkpoint_set_moments(&fixture->checkpoint, MOMENTS_ADAM, &error), &error);
     training->optimizer.beta2 = 0.999;
     training->optimizer.epsilon = 1e-12;
     training->optimizer.weight_decay = 0;
@@ -294,14 +294,14 @@ static void a_new_tensor_beside_an_old_one_steps_by_one_rate(void **state)
     struct trial trial;
     fixture_start(fixture, &trial);
     fixture_train(fixture, &trial, scratch, 1);
-    const float *after = trial.weights, *before = fixture->checkpoint.weights;
+    const float *after = trial.learners->weights, *before = fixture->checkpoint.weights;
     const double of_fresh = largest_difference(after + fresh->offset, before + fresh->offset, fresh->count);
     const double of_stale = largest_difference(after + stale->offset, before + stale->offset, stale->count);
     assert_near(of_fresh / training->learning_rate, 1, 1e-3);
     /* (1 - b1) / sqrt(1 - b2) times sqrt(1 - b2^1001) / (1 - b1^1001) */
     assert_near(of_stale / training->learning_rate, 0.1 / sqrt(0.001) * sqrt(1 - pow(0.999, 1001)), 3e-3);
-    assert_int_equal(trial.tensor_steps[fresh - tensors], 1);
-    assert_int_equal(trial.tensor_steps[stale - tensors], 1001);
+    assert_int_equal(trial.learners->tensor_steps[fresh - tensors], 1);
+    assert_int_equal(trial.learners->tensor_steps[stale - tensors], 1001);
     trial_fini(&trial);
     scratch_free(scratch);
     fixture_free(fixture);
@@ -317,9 +317,9 @@ static void the_average_begins_as_a_copy_of_the_weights(void **state)
     fixture_start(fixture, &trial);
     assert_memory_equal(trial.average, fixture->checkpoint.weights, slab * sizeof(float));
     fixture_train(fixture, &trial, scratch, 5);   /* c_t = 1 up to t = 5 */
-    assert_close(largest_difference(trial.average, trial.weights, slab), 1e-7);
+    assert_close(largest_difference(trial.average, trial.learners->weights, slab), 1e-7);
     fixture_train(fixture, &trial, scratch, 5);
-    assert_true(largest_difference(trial.average, trial.weights, slab) > 1e-4);
+    assert_true(largest_difference(trial.average, trial.learners->weights, slab) > 1e-4);
     trial_fini(&trial);
     scratch_free(scratch);
     fixture_free(fixture);

@@ -38,7 +38,7 @@ static void nan_or_inf_marks_divergence_and_leaves_the_weights(void **state)
         struct trial trial;
         fixture_start(fixture, &trial);
         fixture_train(fixture, &trial, scratch, 3);
-        float *weights = trial.weights;
+        float *weights = trial.learners->weights;
         const struct tensor *tensor = tensor_find(&trial.table, "ln_f.weight");
         for (size_t j = 0; j < (i < 2 ? 1 : tensor->count); j++) {
             weights[tensor->offset + j] = poisons[i];
@@ -127,7 +127,7 @@ static void a_stopped_step_leaves_the_trial_as_it_was(void **state)
     assert_fails(trial_step(&trial, scratch, &fixture->train, &stop, &error), ERROR_CANCELLED, &error);
     assert_int_equal(embeds, 2);   /* the third micro-batch was not begun */
     assert_int_equal(trial.step, 0);
-    assert_memory_equal(trial.weights, fixture->checkpoint.weights, fixture->checkpoint.table.slab * sizeof(float));
+    assert_memory_equal(trial.learners->weights, fixture->checkpoint.weights, fixture->checkpoint.table.slab * sizeof(float));
     error_clear(&error);
     atomic_store(&stop, true);
     assert_fails(trial_step(&trial, scratch, &fixture->train, &stop, &error), ERROR_CANCELLED, &error);
@@ -154,7 +154,7 @@ static void a_corpus_that_shrinks_is_an_error_and_leaves_the_trial(void **state)
     fclose(file);
     assert_fails(trial_step(&trial, scratch, &fixture->train, NULL, &error), ERROR_IO, &error);
     assert_int_equal(trial.step, 0);
-    assert_memory_equal(trial.weights, fixture->checkpoint.weights, fixture->checkpoint.table.slab * sizeof(float));
+    assert_memory_equal(trial.learners->weights, fixture->checkpoint.weights, fixture->checkpoint.table.slab * sizeof(float));
     trial_fini(&trial);
     scratch_free(scratch);
     fixture_free(fixture);
