@@ -204,6 +204,8 @@ static const struct field ROWS[] = {
     {"/landscape/what", FIELD_CHOICES, .choices = "hessian|preconditioned|trace|ntk",
      .fallback = "[\"hessian\", \"preconditioned\"]", IN(CHOICES, landscape.what),
      .summary = "what is measured; the stability ratio comes with preconditioned"},
+    {"/transfer", FIELD_ANY, LATER,
+     .summary = "is the learning rate right at the winner's size: until then the command `lag transfer` answers it"},
     {"/stages", FIELD_ARRAY, FROM(1, SPEC_STAGES_MAX), .shown = never,
      .summary = "adaptive gradual stacking: depths, one after the other, each a search and a training to its end"},
     {"/stages/*/layers", FIELD_INTEGER, FROM(1, PARAMETER_LIST_MAX), .summary = "the stage's depth, above the one before"},

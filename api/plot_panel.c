@@ -32,7 +32,8 @@ static double panel_loss(const struct panel *panel, const struct point *point)
 
 static bool in_panel(const struct panel *panel, const struct point *point)
 {
-    return isfinite(panel_loss(panel, point)) && (double)point->step >= panel->first_step && (double)point->step <= panel->last_step;
+    return isfinite(panel_loss(panel, point)) && (double)point->step >= panel->first_step
+           && (double)point->step <= panel->last_step;
 }
 
 static int compare_doubles(const void *a, const void *b)

@@ -12,11 +12,17 @@ enum { RECIPE_FORMAT = 1 };
 
 /* ---- writing ---- */
 
+static double rate_scale(const struct study_spec *spec, double width)
+{
+    return isfinite(width) ? training_hidden_rate_scale(&spec->training, width) : 1;
+}
+
 void response_recipe(struct buffer *out, const struct study_view *view)
 {
     const struct study_spec *spec = view->spec;
     const struct study_outcome *outcome = view->outcome;
     const char *name = outcome ? spec_candidate_name(spec, outcome->choice) : NULL;
+    struct buffer words;
     bool first = true;
     if (!name) {
         buffer_text(out, "null");
@@ -25,13 +31,14 @@ void response_recipe(struct buffer *out, const struct study_view *view)
     uint64_t step = outcome->k;
     uint64_t tokens = training_tokens(&spec->training, step);
     double width = candidate_width_factor(out, view, outcome->choice);
-    double scale = isfinite(width) ? training_hidden_rate_scale(&spec->training, width) : 1;
+    double scale = rate_scale(spec, width);
     buffer_text(out, "{");
     member_unsigned(out, &first, "format", RECIPE_FORMAT);
     member_text(out, &first, "study", spec->name);
     member_text(out, &first, "candidate", name);
     member_unsigned(out, &first, "step", step);
     member_unsigned(out, &first, "tokens", tokens);
+    member_unsigned(out, &first, "total_tokens", training_tokens(&spec->training, spec->training.steps));
     member_unsigned(out, &first, "tokens_seen", view->parent_tokens_seen + tokens);
     member_unsigned(out, &first, "data_cursor", view->first_data_step + step);
     echo_members(spec, "/training", &first, out);
@@ -39,11 +46,28 @@ void response_recipe(struct buffer *out, const struct study_view *view)
     echo_object(spec, "/data", out);
     member_number(out, &first, "width_factor", width);
     member_number(out, &first, "learning_rate_scale", scale);
-    bool laws = recipe_write_law(out, view, scale, &first) && spec->training.parametrization != PARAMETRIZATION_STANDARD;
+    recipe_write_law(out, view, scale, &first);
     member_text(out, &first, "state", "optimizer.safetensors");
-    json_key(out, &first, "pytorch");
-    recipe_write_pytorch(out, &spec->training, step, scale, laws);
+    buffer_init(&words);
+    response_recipe_words(&words, view);
+    member_text(out, &first, "pytorch", words.data ? words.data : "");
+    out->failed = out->failed || words.failed;
+    buffer_fini(&words);
     buffer_text(out, "}");
+}
+
+void response_recipe_words(struct buffer *out, const struct study_view *view)
+{
+    const struct study_spec *spec = view->spec;
+    struct buffer unused;
+    bool first = true;
+    buffer_init(&unused);
+    double scale = rate_scale(spec, candidate_width_factor(out, view, view->outcome->choice));
+    bool laws = recipe_write_law(&unused, view, scale, &first) && spec->training.parametrization != PARAMETRIZATION_STANDARD;
+    out->failed = out->failed || unused.failed;
+    buffer_fini(&unused);
+    recipe_write_pytorch(out, &(struct recipe_words){&spec->training, view->outcome->k,
+                                                     view->first_data_step + view->outcome->k, scale, laws});
 }
 
 /* ---- reading ---- */
@@ -90,7 +114,7 @@ static double take_scale(cJSON *tree, struct error *error)
 /* Takes out all that is not a training field and leaves a `training` object behind. */
 static void take_cursor(cJSON *tree, const struct shape *shape, struct recipe *recipe, struct error *error)
 {
-    static const char *const words[] = {"state", "pytorch", "width_factor"};
+    static const char *const words[] = {"state", "pytorch", "width_factor", "total_tokens"};
     struct place place = {0};
     uint64_t format = take_count(tree, "format", error);
     if (!error->code && format != RECIPE_FORMAT)

@@ -4,6 +4,7 @@
  *   study, candidate    where it comes from, for humans
  *   step                optimizer updates done so far: the schedule goes on from here, up to `steps`
  *   tokens              training tokens of these updates
+ *   total_tokens        those of all its `steps`
  *   tokens_seen         tokens of the whole lineage, the parent's included
  *   data_cursor         the sampler's next step
  *   data                a study's `data` object, resolved

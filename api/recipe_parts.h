@@ -10,8 +10,14 @@ bool recipe_write_law(struct buffer *out, const struct study_view *view, double 
 /* Takes both out of the tree. *base: `shape` with the base's sizes put in; without "base" it is `shape`. Mistakes are
  * recorded. */
 void recipe_take_base(cJSON *tree, const struct shape *shape, struct shape *base, struct error *error);
-/* One text for users of PyTorch: optimizer, clipping, rates, schedule, and what of optimizer.safetensors is its state. `scale`: of
- * the hidden rates; `laws`: whether there are any. */
-void recipe_write_pytorch(struct buffer *out, const struct training *training, uint64_t step, double scale, bool laws);
+/* One text for users of PyTorch: batch, optimizer, clipping, rates, schedule, where to go on, and what of
+ * optimizer.safetensors is its state. */
+struct recipe_words {
+    const struct training *training;
+    uint64_t step, data_cursor;          /* where to go on */
+    double scale;                        /* of the hidden rates */
+    bool laws;                           /* some tensor has one of its own */
+};
+void recipe_write_pytorch(struct buffer *text, const struct recipe_words *words);
 
 #endif

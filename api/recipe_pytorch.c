@@ -87,17 +87,23 @@ static void write_learners(struct buffer *text, const struct training *training)
                     learners->batch_growth, "; ");
 }
 
-static void write_schedule(struct buffer *text, const struct training *training)
+/* What falls, and by which formula. */
+static void write_fall(struct buffer *text, const struct training *training)
 {
     const struct schedule_spec *schedule = &training->schedule;
     int count;
-    buffer_format(text, "rate: %llu steps of linear warm-up, then %s", (unsigned long long)schedule->warmup_steps,
-                  schedule_rows(&count)[schedule->name].name);
+    buffer_text(text, schedule_rows(&count)[schedule->name].name);
+    if (schedule->name == SCHEDULE_INVERSE_SQRT) {
+        const uint64_t warmup = schedule->warmup_steps > 0 ? schedule->warmup_steps : 1;
+        text_number(text, ", ", training->learning_rate, "");
+        buffer_format(text, " sqrt(%llu / u) at update u, counted from 1", (unsigned long long)warmup);
+    }
     if (schedule->name == SCHEDULE_POWER) {
         text_number(text, ", min(", training->learning_rate, "");
         text_number(text, ", ", (double)training->batch * training->context / 4096 * schedule->a, "");
         text_number(text, " n^", schedule->b, ") when n tokens have been seen");
-        buffer_format(text, ", %llu of them before step 0", (unsigned long long)schedule->tokens_seen);
+        buffer_format(text, ", %llu of them before step %llu", (unsigned long long)schedule->tokens_seen,
+                      (unsigned long long)schedule->tokens_step);
     }
     if (schedule->name == SCHEDULE_WSD || schedule->name == SCHEDULE_POWER) {
         buffer_format(text, ", over the last %llu steps %s decay", (unsigned long long)schedule->decay_steps,
@@ -106,25 +112,41 @@ static void write_schedule(struct buffer *text, const struct training *training)
     }
     if (schedule->name == SCHEDULE_LINEAR || schedule->name == SCHEDULE_COSINE)
         text_number(text, " decay to ", schedule->minimum, " of it");
+}
+
+/* Schedule-free optimizers of the package warm up by themselves: their users set no scheduler beside. */
+static void write_schedule(struct buffer *text, const struct training *training)
+{
+    if (optimizer_is_schedule_free(training->optimizer.name)) {
+        buffer_text(text, "rate: constant but for the optimizer's own warm-up, no scheduler");
+    } else {
+        buffer_format(text, "rate: %llu steps of linear warm-up, then ", (unsigned long long)training->schedule.warmup_steps);
+        write_fall(text, training);
+    }
     buffer_format(text, ", up to step %llu; ", (unsigned long long)training->steps);
 }
 
-void recipe_write_pytorch(struct buffer *out, const struct training *training, uint64_t step, double scale, bool laws)
+void recipe_write_pytorch(struct buffer *text, const struct recipe_words *words)
 {
-    struct buffer text;
-    buffer_init(&text);
-    write_optimizer(&text, training);
-    if (training->clip > 0) text_number(&text, "clip_grad_norm_(parameters, ", training->clip, "); ");
-    if (scale < 1 || scale > 1)
-        text_number(&text, "multiply the rate of the matrices inside the blocks by ", scale, "; ");
-    if (laws)
-        buffer_text(&text, "a parameter group for each row of laws: lr, weight_decay and eps times its rate, decay and "
-                           "epsilon, gradients times gradient in the norm that is clipped; ");
-    write_learners(&text, training);
-    if (training->compute == PRODUCT_BF16) buffer_text(&text, "forward and loss under autocast to bfloat16; ");
-    write_schedule(&text, training);
-    buffer_format(&text, "go on from step %llu with %s", (unsigned long long)step, state_of(training->optimizer.name));
-    out->failed = out->failed || text.failed;
-    if (!text.failed) buffer_json_string(out, text.data);
-    buffer_fini(&text);
+    const struct training *training = words->training;
+    const uint64_t left = training->steps > words->step ? training_tokens(training, training->steps) -
+                                                          training_tokens(training, words->step) : 0;
+    buffer_format(text, "batches of %d sequences of %d tokens; ", training->batch, training->context);
+    write_optimizer(text, training);
+    if (training->clip > 0) text_number(text, "clip_grad_norm_(parameters, ", training->clip, "); ");
+    if (words->scale < 1 || words->scale > 1)
+        text_number(text, "multiply the rate of the matrices inside the blocks by ", words->scale, "; ");
+    if (words->laws)
+        buffer_text(text, "a parameter group for each row of laws: lr, weight_decay and eps times its rate, decay and "
+                          "epsilon, gradients times gradient in the norm that is clipped; ");
+    write_learners(text, training);
+    if (training->compute == PRODUCT_BF16) buffer_text(text, "forward and loss under autocast to bfloat16; ");
+    write_schedule(text, training);
+    buffer_format(text, "go on from step %llu", (unsigned long long)words->step);
+    if (words->step < training->steps) {
+        text_number(text, ", whose rate is ", schedule_rate(training, words->step), "");
+        buffer_format(text, ", for %llu tokens more", (unsigned long long)left);
+    }
+    buffer_format(text, ", with the data's batch number %llu and with %s", (unsigned long long)words->data_cursor,
+                  state_of(training->optimizer.name));
 }

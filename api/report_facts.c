@@ -26,6 +26,22 @@ bool report_start(const struct study_outcome *outcome, struct report_start *star
     return true;
 }
 
+/* What was decided at the step; NULL: nothing was, it lies before k_min. */
+static const struct decision *decided_at(const struct study *study, uint64_t step)
+{
+    for (int i = 0; i < study->decision_count; i++)
+        if (study->decisions[i].step == step) return &study->decisions[i];
+    return NULL;
+}
+
+static int judge_at(const struct study *study, uint64_t step, struct decision *decision, struct error *error)
+{
+    const struct decision *known = decided_at(study, step);
+    if (!known) return agreement_judge(study, step, decision, error);
+    *decision = *known;
+    return 0;
+}
+
 int report_steps_init(struct report_steps *steps, const struct study *study, const struct study_outcome *outcome,
                       struct error *error)
 {
@@ -36,7 +52,7 @@ int report_steps_init(struct report_steps *steps, const struct study *study, con
     if (!steps->of) return error_set(error, ERROR_NO_MEMORY, "writing a report: out of memory");
     for (int i = 0; i < grid->count && grid->steps[i] <= outcome->k; i++) {
         if (!grid->geometric[i] || grid->steps[i] == 0) continue;
-        if (agreement_judge(study, grid->steps[i], &steps->of[steps->count], error)) {
+        if (judge_at(study, grid->steps[i], &steps->of[steps->count], error)) {
             report_steps_fini(steps);
             return (int)error->code;
         }

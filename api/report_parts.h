@@ -47,11 +47,15 @@ void report_style(struct buffer *out);                                          
 /* Formatted, then escaped; cut at a few kilobytes. */
 void report_format(struct buffer *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_paragraph(struct buffer *out, const char *class, const char *text);    /* <p class=…>, text escaped */
-void report_number(struct buffer *out, const char *format, double value);          /* "–" where there is none */
+/* What differs from run to run though the results are identical: the id, wall-clock times. */
+void report_run(struct buffer *out, const char *text);
+/* One number by a printf format for a double; "–" where there is none. */
+enum { REPORT_AMOUNT_BYTES = 64 };
+void report_value(char text[REPORT_AMOUNT_BYTES], const char *format, double value);
+void report_number(struct buffer *out, const char *format, double value);
 void report_section(struct buffer *out, const char *id, const char *title);        /* opens; close with </section> */
 void report_swatch(struct buffer *out, const struct plot *plot, int place);        /* a bit of the candidate's curve */
 /* "3.07 TFLOP", "2 h 5 min"; "–" for NaN. */
-enum { REPORT_AMOUNT_BYTES = 48 };
 void report_flops(double flops, char text[REPORT_AMOUNT_BYTES]);
 void report_duration(double seconds, char text[REPORT_AMOUNT_BYTES]);
 const char *report_title(const struct study_view *view);       /* the study's name, or its id */

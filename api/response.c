@@ -81,6 +81,17 @@ static void write_agreement_and_cost(struct buffer *out, bool *first, const stru
     buffer_text(out, "}");
 }
 
+void write_answer(struct buffer *out, bool *first, const struct study_view *view)
+{
+    json_key(out, first, "transition");
+    write_transition(out, view);
+    json_key(out, first, "choice");
+    write_choice(out, view);
+    json_key(out, first, "ranking");
+    write_ranking(out, view);
+    write_agreement_and_cost(out, first, view->outcome);
+}
+
 void response_study(struct buffer *out, const struct study_view *view)
 {
     const struct study_outcome *outcome = view->outcome;
@@ -94,13 +105,7 @@ void response_study(struct buffer *out, const struct study_view *view)
     member_number(out, &first, "k", outcome && outcome->k ? (double)outcome->k : NAN);
     json_key(out, &first, "request");
     request_echo(view->spec, out);
-    json_key(out, &first, "transition");
-    write_transition(out, view);
-    json_key(out, &first, "choice");
-    write_choice(out, view);
-    json_key(out, &first, "ranking");
-    write_ranking(out, view);
-    write_agreement_and_cost(out, &first, outcome);
+    write_answer(out, &first, view);
     json_key(out, &first, "recipe");
     buffer_text(out, view->recipe && view->recipe[0] ? view->recipe : "null");
     json_key(out, &first, "warnings");

@@ -42,6 +42,9 @@ void response_plot(struct buffer *out, const struct study *study, const struct s
  * was picked, how sure). */
 void response_table(struct buffer *out, const struct study *study, const struct study_outcome *outcome, int columns);
 
+/* report.html: the same numbers for a reader, with the curves, as one file that loads and runs nothing. */
+void response_report(struct buffer *out, const struct study_view *view);
+
 /* lag_report.json and README.md (model card) of a candidate's directory. */
 struct candidate_files {
     const struct study_view *view;
@@ -61,6 +64,8 @@ struct plain_card {
 void response_plain_card(struct buffer *out, const struct plain_card *card);
 /* The recipe object: how to continue the winner. */
 void response_recipe(struct buffer *out, const struct study_view *view);
+/* Its text for users of PyTorch. There is a choice. */
+void response_recipe_words(struct buffer *out, const struct study_view *view);
 
 /* ---- stages: a staged study is shown from the answers of its parts (study/stages.h). */
 struct stages_view {
@@ -85,6 +90,9 @@ struct stages_rows { int stage; const char *chain; bool header, has_after; uint6
 void response_stages_curves_csv(struct buffer *out, const char *csv, const struct stages_rows *rows);
 void response_stages_plot(struct buffer *out, const char *const *plots, int count);
 void response_comparison_table(struct buffer *out, const char *comparison);
+/* One page of the stages: `result` is response_stages' text, `reports` the searches' pages by stage, NULL where there is
+ * none. */
+void response_stages_report(struct buffer *out, const char *result, const char *const *reports, int count);
 
 /* Tables: GET /v1/operators, /v1/optimizers, /v1/schedules and `lag operators --json`; and as text. */
 void response_operators(struct buffer *out);

@@ -17,8 +17,12 @@ const char *spec_candidate_name(const struct study_spec *spec, int candidate);  
 const struct ranking_row *outcome_row(const struct study_outcome *outcome, int candidate); /* NULL: none */
 /* One object of `ranking`; `row` NULL: not ranked yet. */
 void write_ranking_row(struct buffer *out, const struct study_view *view, int candidate, const struct ranking_row *row);
+/* The members transition, choice, ranking, rank_agreement, cost. */
+void write_answer(struct buffer *out, bool *first, const struct study_view *view);
 /* [warnings of admission, why provisional, warnings of ranking] */
 void write_warnings(struct buffer *out, const struct study_view *view);
+/* A drawing or page among others: its names of elements, and what refers to them, get "stage-<number>-" before them. */
+void write_apart(struct buffer *out, const char *text, int number);
 /* Percent-encodes everything but letters, digits, '.', '_', '-', '~'. */
 void write_url_part(struct buffer *out, const char *text);
 

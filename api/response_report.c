@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/report_parts.h"
 #include "api/request_parts.h"
-#include "api/response_parts.h"
 #include "growth/plan.h"
 
 /* What `lag eval` takes its defaults from. */
@@ -27,6 +27,18 @@ static void write_study(struct buffer *out, const struct study_view *view)
     member_text(out, &first, "status", outcome_status(view->study, view->outcome));
     member_number(out, &first, "k", view->outcome && view->outcome->k ? (double)view->outcome->k : NAN);
     member_text(out, &first, "checkpoint", view->spec->checkpoint);
+    buffer_text(out, "}");
+}
+
+/* The study's answer beside the candidate's own row, and what report.html shows beyond it. */
+static void write_result(struct buffer *out, const struct study_view *view)
+{
+    bool first = true;
+    buffer_text(out, "{");
+    write_answer(out, &first, view);
+    report_write_facts(out, &first, view);
+    json_key(out, &first, "warnings");
+    write_warnings(out, view);
     buffer_text(out, "}");
 }
 
@@ -66,6 +78,8 @@ void response_candidate_report(struct buffer *out, const struct candidate_files 
     member_text(out, &first, "choice_reason", outcome ? outcome->choice_reason : NULL);
     json_key(out, &first, "ranking");
     write_ranking_row(out, view, files->candidate, outcome_row(outcome, files->candidate));
+    json_key(out, &first, "result");
+    write_result(out, view);
     buffer_text(out, "}\n");
 }
 
@@ -131,6 +145,21 @@ static void card_verdict(struct buffer *out, const struct candidate_files *files
     }
 }
 
+/* How to go on, for whoever has only this directory. */
+static void card_recipe(struct buffer *out, const struct candidate_files *files)
+{
+    struct buffer words;
+    if (!files->view->outcome || files->view->outcome->choice != files->candidate) return;
+    buffer_init(&words);
+    response_recipe_words(&words, files->view);
+    out->failed = out->failed || words.failed;
+    buffer_text(out, "\n## To go on\n\n`lag train --recipe` goes on bit for bit from here, given `recipe` of the study's "
+                     "result. In PyTorch:\n\n```text\n");
+    if (words.data) text_wrap(out, words.data, 100, 0);
+    buffer_text(out, "```\n");
+    buffer_fini(&words);
+}
+
 void response_candidate_card(struct buffer *out, const struct candidate_files *files)
 {
     const struct study_view *view = files->view;
@@ -158,7 +187,9 @@ void response_candidate_card(struct buffer *out, const struct candidate_files *f
         "the moments to go on from.\n",
         optimizer_rows(&(int){0})[spec->training.optimizer.name].name, spec->training.learning_rate,
         spec->training.batch, spec->training.context, (unsigned long long)spec->training.seed,
-        spec->training.average.kind == AVERAGE_NONE ? "the raw ones" : "a running average over the last steps");
+        optimizer_is_schedule_free(spec->training.optimizer.name) ? "the average x of the schedule-free optimizer"
+        : spec->training.average.kind == AVERAGE_NONE ? "the raw ones" : "a running average over the last steps");
+    card_recipe(out, files);
 }
 
 void response_plain_card(struct buffer *out, const struct plain_card *card)

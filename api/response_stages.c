@@ -247,13 +247,12 @@ void response_stages_curves_csv(struct buffer *out, const char *csv, const struc
     }
 }
 
-/* A drawing among others: its names of elements are made its own. */
-static void write_apart(struct buffer *out, const char *text, int number)
+void write_apart(struct buffer *out, const char *text, int number)
 {
-    static const char *const before[] = {" id=\"", "url(#"};
+    static const char *const before[] = {" id=\"", "url(#", " href=\"#"};
     while (*text) {
         size_t length = 1;
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 3; i++)
             if (!strncmp(text, before[i], strlen(before[i]))) length = strlen(before[i]);
         buffer_append(out, text, length);
         if (length > 1) buffer_format(out, "stage-%d-", number);

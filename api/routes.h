@@ -28,7 +28,7 @@
     X(ROUTE_STUDY_CURVES_CSV, "GET", "/v1/studies/{id}/curves.csv", false, 0, "curves as CSV")                        \
     X(ROUTE_STUDY_CURVES_JSON, "GET", "/v1/studies/{id}/curves.json", false, 0, "curves with blocks")                 \
     X(ROUTE_STUDY_PLOT, "GET", "/v1/studies/{id}/plot.svg", false, 0, "the plot")                                     \
-    X(ROUTE_STUDY_REPORT, "GET", "/v1/studies/{id}/report", false, 0, "the report (later release)")                   \
+    X(ROUTE_STUDY_REPORT, "GET", "/v1/studies/{id}/report", false, 0, "the report, a page that loads nothing")         \
     X(ROUTE_CANDIDATE_FILE, "GET", "/v1/studies/{id}/candidates/{name}/files/{file}", false, 0,                       \
       "a file of a candidate; an empty {file} lists them")                                                            \
     X(ROUTE_OPERATORS, "GET", "/v1/operators", false, 0, "the growth operators")                                      \

@@ -6,8 +6,6 @@
 
 #include "api/response_parts.h"
 
-static const char *const size_names[TRANSFER_SIZES] = {"small", "grown"};
-
 /* Mean over seeds; NaN if a run has none. */
 static double mean_of(const struct transfer_sweep *sweep, int size, int rate, size_t offset)
 {
@@ -54,7 +52,7 @@ void response_transfer_text(struct buffer *out, const struct transfer_view *view
     buffer_format(out, "small: %s\ngrown: %s\n%llu steps, %s parametrization, %d seed%s, %d validation windows\n\n", view->small,
                   view->grown, (unsigned long long)view->steps, view->parametrization, sweep->seeds, sweep->seeds == 1 ? "" : "s",
                   sweep->windows);
-    buffer_format(out, "%10s  %10s %10s %10s  %10s %10s %10s\n", "", "small", "", "", "grown", "", "");
+    buffer_format(out, "%10s  %10s %10s %10s  %10s\n", "", "small", "", "", "grown");
     buffer_format(out, "%10s  %10s %10s %10s  %10s %10s %10s\n", "rate", "loss", "sharpness", "stability", "loss", "sharpness",
                   "stability");
     for (int i = 0; i < sweep->rates; i++) {
@@ -69,8 +67,8 @@ void response_transfer_text(struct buffer *out, const struct transfer_view *view
     }
     buffer_text(out, "\n");
     for (int size = 0; size < TRANSFER_SIZES && isfinite(verdict->best[size].middle); size++)
-        buffer_format(out, "best rate, %s: %.3g (%.3g to %.3g)\n", size_names[size], verdict->best[size].middle,
-                      verdict->best[size].low, verdict->best[size].high);
+        buffer_format(out, "best rate, %s: %.3g (%.3g to %.3g)\n", transfer_size_name((enum transfer_size)size),
+                      verdict->best[size].middle, verdict->best[size].low, verdict->best[size].high);
     text_wrap(out, verdict->reason, 80, 0);
 }
 
@@ -92,7 +90,7 @@ static void write_run(struct buffer *out, const struct transfer_sweep *sweep, in
     const struct transfer_run *run = &sweep->runs[size][rate][seed];
     bool first = true;
     buffer_text(out, "{");
-    member_text(out, &first, "size", size_names[size]);
+    member_text(out, &first, "size", transfer_size_name((enum transfer_size)size));
     member_number(out, &first, "learning_rate", sweep->rate[rate]);
     member_number(out, &first, "seed", (double)(sweep->seed + (uint64_t)seed));
     json_key(out, &first, "diverged");

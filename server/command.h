@@ -11,7 +11,7 @@ typedef int command_function(const struct options *options, struct error *error)
 
 command_function command_serve, command_run, command_grow, command_train, command_eval, command_logits,
     command_inspect, command_operators, command_optimizers, command_schedules, command_check, command_health,
-    command_coordcheck, command_replay, command_transfer;
+    command_coordcheck, command_replay, command_transfer, command_powerfit;
 
 /* Writes bytes to standard output, all of them; ERROR_IO if it can't (a closed pipe is fine: 0). */
 int command_print(const struct buffer *text, struct error *error);

@@ -141,7 +141,8 @@ static void check_trials(struct checking *checking, const char *id)
 
 static void check_documents(struct checking *checking, const char *id)
 {
-    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "table.txt", "candidates" };
+    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "report.html", "table.txt",
+                                             "candidates" };
     char path[FILE_PATH_BYTES];
 
     size_t count = sizeof documents / sizeof *documents - (strchr(id, '/') != NULL);     /* a stage's go when it is over */

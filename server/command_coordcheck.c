@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/coordcheck.h"
 #include "base/file.h"
@@ -63,7 +64,8 @@ static int read_number(const struct options *options, enum option option, double
         return 0;
     *value = strtod(text, &end);
     if (end == text || *end || !(*value > 0 && *value <= 1000))
-        return error_set(error, ERROR_INVALID, "--%s must be a positive number", option_flag(option));
+        return error_set(error, ERROR_INVALID, "--%s must be a number above 0 and at most 1000, not \"%.40s\"",
+                         option_flag(option), text);
     return 0;
 }
 
@@ -79,6 +81,9 @@ static int read_parametrizations(struct asked *asked, const char *text, struct e
         if (asked->parametrization_count == PARAMETRIZATION_COUNT
             || parametrization_parse(name, &asked->parametrizations[asked->parametrization_count]))
             return error_set(error, ERROR_INVALID, "--parametrization must be some of standard, mup, completep, ntp, with commas");
+        for (int i = 0; i < asked->parametrization_count; i++)
+            if (asked->parametrizations[i] == asked->parametrizations[asked->parametrization_count])
+                return error_set(error, ERROR_INVALID, "--parametrization names %s twice; name it once", name);
         asked->parametrization_count++;
         text += length + (text[length] == ',');
     }
@@ -131,10 +136,25 @@ static int run_axis(const struct asked *asked, enum coordcheck_axis axis, struct
     memcpy(options.sizes, sizes, (size_t)size_count * sizeof *sizes);
     for (int i = 0; i < asked->parametrization_count && size_count && !error->code; i++) {
         options.parametrization = asked->parametrizations[i];
+        fprintf(stderr, "%s over %d %s (%d of %d)\n", parametrization_name(options.parametrization), size_count,
+                axis == COORDCHECK_DEPTHS ? "depths" : "widths", i + 1, asked->parametrization_count);
         if (coordcheck_run(&options, &checks[*count], error) == 0)
             (*count)++;
     }
     return error_wrap(error, "--%s", axis == COORDCHECK_DEPTHS ? "depths" : "widths");
+}
+
+/* Before minutes of work: a path that the plot can't be written to. */
+static int check_out(const char *path, struct error *error)
+{
+    char parent[FILE_PATH_BYTES];
+    const char *slash = path ? strrchr(path, '/') : NULL;
+
+    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (path && (file_is_directory(path) || !file_is_directory(parent) || access(parent, W_OK)))
+        return error_set(error, ERROR_INVALID, "--out %s: the plot is a file; name one in a directory that is there and can be "
+                         "written to", path);
+    return 0;
 }
 
 static int write_plot(const struct coordcheck *checks, int count, const char *path, struct error *error)
@@ -177,10 +197,11 @@ int command_coordcheck(const struct options *options, struct error *error)
 
     if (!checks)
         return error_set(error, ERROR_NO_MEMORY, "a coordinate check: out of memory"), 0;
-    if (read_asked(&asked, options, error) == 0 && run_axis(&asked, COORDCHECK_WIDTHS, checks, &count, error) == 0
+    if (read_asked(&asked, options, error) == 0 && check_out(options->values[OPTION_OUT], error) == 0
+        && run_axis(&asked, COORDCHECK_WIDTHS, checks, &count, error) == 0
         && run_axis(&asked, COORDCHECK_DEPTHS, checks, &count, error) == 0
-        && write_plot(checks, count, options->values[OPTION_OUT], error) == 0)
-        show(checks, count, options->values[OPTION_JSON] != NULL, error);
+        && show(checks, count, options->values[OPTION_JSON] != NULL, error) == 0)
+        write_plot(checks, count, options->values[OPTION_OUT], error);
     memory_free(checks);
     return 0;
 }

@@ -61,6 +61,8 @@ static int read_list(struct growing *growing, const char *text, struct error *er
     }
     if (request_operators(text, length, &growing->list, error) == 0)
         growing->has_list = true;
+    else
+        error_prefix_pointer(error, "/operators");
     memory_free(file);
     return error_wrap(error, "--operators");
 }
@@ -69,6 +71,7 @@ static int read_list(struct growing *growing, const char *text, struct error *er
 static int read_partners(struct growing *growing, struct error *error)
 {
     struct growth_list *list = &growing->list;
+    char prefix[32];
     int code = partners_init(&growing->partners, list->count, error);
 
     for (int i = 0; i < list->count && !code; i++) {
@@ -77,8 +80,10 @@ static int read_partners(struct growing *growing, struct error *error)
         if (!directory)
             continue;
         code = partners_add(&growing->partners, directory, growing->moments != MOMENTS_RESET, error);
-        if (!code)
-            code = growth_step_join(step, &growing->partners.of[growing->partners.count - 1], error);
+        if (!code && (code = growth_step_join(step, &growing->partners.of[growing->partners.count - 1], error))) {
+            snprintf(prefix, sizeof prefix, "/operators/%d", i);
+            error_prefix_pointer(error, prefix);
+        }
         if (code)
             return error_wrap(error, "--operators, operator %d (%s)", i, step->op->name);
     }

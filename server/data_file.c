@@ -51,3 +51,31 @@ int data_file_read(struct data_file *file, const char *path, const char *name, s
                          name);
     return 0;
 }
+
+static void hash_word(struct hash_state *state, uint64_t word)
+{
+    hash_update(state, &word, sizeof word);
+}
+
+int data_hash(struct hash_state *state, const struct corpus *corpus, struct error *error)
+{
+    uint64_t at = corpus->data_offset + corpus->first * (uint64_t)corpus->token_bytes;
+    uint64_t left = corpus->tokens * (uint64_t)corpus->token_bytes;
+    enum { READ_BYTES = 1 << 20 };
+    char *block = memory_new(READ_BYTES);
+
+    if (!block)
+        return error_set(error, ERROR_NO_MEMORY, "reading the data: out of memory");
+    hash_word(state, (uint64_t)corpus->format);
+    hash_word(state, (uint64_t)corpus->token_bytes);
+    hash_word(state, left);
+    while (left > 0 && !error->code) {
+        size_t length = left < READ_BYTES ? (size_t)left : READ_BYTES;
+        if (file_reader_read(&corpus->file, at, block, length, error) == 0)
+            hash_update(state, block, length);
+        at += length;
+        left -= length;
+    }
+    memory_free(block);
+    return (int)error->code;
+}

@@ -2,6 +2,7 @@
 #ifndef SERVER_DATA_FILE_H
 #define SERVER_DATA_FILE_H
 
+#include "base/hash.h"
 #include "study/spec.h"
 
 struct data_file {
@@ -13,5 +14,7 @@ struct data_file {
  * given) over that. Any other path is the training file itself. */
 int data_file_read(struct data_file *file, const char *path, const char *name, struct objective_spec *objective,
                    struct error *error);
+/* Adds the tokens as they lie in the file, and how they are read. ERROR_IO, ERROR_NO_MEMORY. */
+int data_hash(struct hash_state *state, const struct corpus *corpus, struct error *error);
 
 #endif

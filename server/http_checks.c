@@ -97,7 +97,6 @@ static int check_available(struct exchange *exchange)
     static const struct { enum route route; const char *text; } later[] = {
         {ROUTE_DATASET_PATCH, "Uploads in pieces come with a later release; send the file in one POST /v1/datasets"},
         {ROUTE_DATASET_HEAD, "Uploads in pieces come with a later release; GET shows a dataset"},
-        {ROUTE_STUDY_REPORT, "The report comes with a later release; GET the study, its curves.csv and plot.svg"},
         {ROUTE_OPENAPI, "The OpenAPI document comes with a later release; docs/api.md describes every route"},
         {ROUTE_PAGE, "The page comes with a later release; GET /v1/studies lists the studies"},
     };

@@ -220,6 +220,7 @@ static int document(struct exchange *exchange)
         {ROUTE_STUDY_CURVES_CSV, "curves.csv", "text/csv; charset=utf-8"},
         {ROUTE_STUDY_CURVES_JSON, "curves.json", "application/json"},
         {ROUTE_STUDY_PLOT, "plot.svg", "image/svg+xml"},
+        {ROUTE_STUDY_REPORT, "report.html", "text/html; charset=utf-8"},
     };
     struct buffer body;
     size_t i = 0;
@@ -339,7 +340,7 @@ static const struct handler HANDLERS[ROUTE_COUNT] = {
     [ROUTE_STUDY_CURVES_CSV] = {document, NULL},
     [ROUTE_STUDY_CURVES_JSON] = {document, NULL},
     [ROUTE_STUDY_PLOT] = {document, NULL},
-    [ROUTE_STUDY_REPORT] = {later, NULL},
+    [ROUTE_STUDY_REPORT] = {document, NULL},
     [ROUTE_CANDIDATE_FILE] = {handle_candidate_file, NULL},
     [ROUTE_OPERATORS] = {tables, NULL},
     [ROUTE_OPTIMIZERS] = {tables, NULL},

@@ -1,4 +1,5 @@
 /* lag: the binary. Finds the command, runs it, turns its error into one line on standard error and an exit code. */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@ static command_function *const functions[COMMAND_COUNT] = {
     [COMMAND_INSPECT] = command_inspect,       [COMMAND_OPERATORS] = command_operators,
     [COMMAND_OPTIMIZERS] = command_optimizers, [COMMAND_SCHEDULES] = command_schedules,
     [COMMAND_CHECK] = command_check,           [COMMAND_HEALTH] = command_health,
-    [COMMAND_COORDCHECK] = command_coordcheck,
+    [COMMAND_COORDCHECK] = command_coordcheck, [COMMAND_POWERFIT] = command_powerfit,
     [COMMAND_REPLAY] = command_replay,         [COMMAND_TRANSFER] = command_transfer,
 };
 
@@ -71,6 +72,7 @@ int main(int count, char **arguments)
 {
     static struct clock clock;
 
+    signal(SIGXFSZ, SIG_IGN);     /* a limit of the file size (ulimit -f) is an error of write(), as a full disk is */
     clock = clock_system();
     log_setup(STDERR_FILENO, LOG_INFO, !isatty(STDERR_FILENO), &clock);
     if (count < 2) {

@@ -23,8 +23,8 @@ static const struct command_row commands[COMMAND_COUNT] = {
                         "cut short go on by themselves. SIGTERM or Ctrl-C saves what runs and stops." },
     [COMMAND_RUN] = { "run", "STUDY.json", "one study without HTTP", 1, 1, false,
                       "The same study with the same store goes on where it stopped, or shows the finished result. Ctrl-C saves "
-                      "and prints the line that goes on. --out gets result.json, curves.csv, curves.json, plot.svg and a "
-                      "directory per kept candidate." },
+                      "and prints the line that goes on. --out gets result.json, curves.csv, curves.json, plot.svg, "
+                      "report.html and a directory per kept candidate." },
     [COMMAND_GROW] = { "grow", "--checkpoint DIR --operators JSON --out DIR", "only grow a checkpoint", 0, 0, false,
                        "Writes a complete directory that transformers loads. Nothing is trained." },
     [COMMAND_TRAIN] = { "train", "(--shape FILE|--checkpoint DIR) --data FILE --out DIR", "train one model", 0, 0, false,
@@ -49,8 +49,13 @@ static const struct command_row commands[COMMAND_COUNT] = {
     [COMMAND_TRANSFER] = { "transfer", "--checkpoint DIR --operators JSON --data FILE",
                            "is the small size's learning rate right at the grown size", 0, 0, false,
                            "Trains both sizes at the rates of a small sweep and shows loss, sharpness and stability ratio side "
-                           "by side. Answers yes, no, or which rate to use, with numbers and their uncertainty." },
-    [COMMAND_POWERFIT] = { "powerfit", "", "power-law fit (later release)", 0, 4, false, NULL },
+                           "by side. Answers yes, no, or which rate to use, with numbers and their uncertainty. With --out DIR "
+                           "every finished run is kept: the same command goes on after Ctrl-C or a crash." },
+    [COMMAND_POWERFIT] = { "powerfit", "(--shape FILE --data FILE --out DIR|--runs FILE)", "fit the power schedule to small runs",
+                           0, 0, false,
+                           "Trains a small model from scratch at several rates, batches and lengths, finds the best rate of each "
+                           "batch and length, fits a and b of the power schedule to them with intervals, and prints the schedule "
+                           "for a request. --out keeps every finished run; Ctrl-C loses only those at work." },
     [COMMAND_REPLAY] = { "replay", "CURVES.json", "apply selection rules to saved curves", 1, 1, false,
                          "Reads a curves.json of `lag run --out` and shows what each rule would have chosen, when, at what "
                          "cost, and with --truth how right it was. Trains nothing. docs/selection.md explains the rules." },
@@ -273,6 +278,41 @@ int option_count(const struct options *options, enum option option, uint64_t lea
     if (parse_number(text, value, &rest) || *rest || *value < least || *value > most)
         return error_set(error, ERROR_INVALID, "--%s must be a whole number from %llu to %llu, not \"%.40s\"",
                          option_rows[option].flag, (unsigned long long)least, (unsigned long long)most, text);
+    return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int option_numbers(const struct options *options, enum option option, const struct option_list *list, double *values,
+                   int *count, struct error *error)
+{
+    const char *text = options->values[option], *flag = option_rows[option].flag;
+
+    if (!text)
+        return 0;
+    *count = 0;
+    while (*text) {
+        char *end;
+        double value = strtod(text, &end);
+        if (end == text || !(value >= list->least && value <= list->most) || (*end && *end != ',')
+            || (list->whole && value != (double)(uint64_t)value))
+            return error_set(error, ERROR_INVALID, "--%s must be %snumbers from %g to %g with commas between them, as %s; not "
+                             "\"%.40s\"", flag, list->whole ? "whole " : "", list->least, list->most, list->example, text);
+        if (*count == list->count_most)
+            return error_set(error, ERROR_INVALID, "--%s takes at most %d", flag, list->count_most);
+        values[(*count)++] = value;
+        text = *end ? end + 1 : end;
+    }
+    qsort(values, (size_t)*count, sizeof *values, compare_numbers);
+    for (int i = 1; i < *count; i++)
+        if (!(values[i] > values[i - 1]))
+            return error_set(error, ERROR_INVALID, "--%s names %g twice; name it once", flag, values[i]);
+    if (*count < list->count_least)
+        return error_set(error, ERROR_INVALID, "--%s needs at least %d %s", flag, list->count_least, flag);
     return 0;
 }
 

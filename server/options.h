@@ -24,9 +24,10 @@ enum command {
       "ask")                                                                                                         \
     X(OPTION_STORE, "store", 't', "DIR", "./lag-data", ON(SERVE) | ON(RUN),                                          \
       "directory that holds everything durable; one process at a time owns it")                                      \
-    X(OPTION_WORKERS, "workers", 'n', "N", NULL, ON(SERVE) | ON(RUN),                                                \
-      "training threads; without it one per core that affinity and cgroup allow")                                    \
-    X(OPTION_MEMORY, "memory", 'b', "BYTES", NULL, ON(SERVE) | ON(RUN),                                              \
+    X(OPTION_WORKERS, "workers", 'n', "N", NULL, ON(SERVE) | ON(RUN) | ON(TRANSFER) | ON(POWERFIT),                    \
+      "training threads; without it one per core that affinity and cgroup allow | transfer: runs at a time, whose "  \
+      "number changes no result; without it one per core that affinity and cgroup allow")                            \
+    X(OPTION_MEMORY, "memory", 'b', "BYTES", NULL, ON(SERVE) | ON(RUN) | ON(TRANSFER) | ON(POWERFIT),                  \
       "limit of training memory, as 800M or 2G; without it three quarters of what is free or allowed")               \
     X(OPTION_TOKEN_FILE, "token-file", 't', "FILE", NULL, ON(SERVE),                                                 \
       "file with the bearer token that requests must carry")                                                         \
@@ -39,25 +40,29 @@ enum command {
     X(OPTION_CONFIG, "config", 't', "FILE", NULL, ON(SERVE),                                                         \
       "JSON object with values of these flags, as {\"workers\": 2}")                                                 \
     X(OPTION_JSON, "json", 'f', NULL, NULL, ON(RUN) | ON(EVAL) | ON(INSPECT) | ON(OPERATORS) | ON(OPTIMIZERS)        \
-      | ON(SCHEDULES) | ON(CHECK) | ON(GROW) | ON(REPLAY) | ON(TRANSFER) | ON(COORDCHECK), "print JSON instead of text") \
+      | ON(SCHEDULES) | ON(CHECK) | ON(GROW) | ON(REPLAY) | ON(TRANSFER) | ON(COORDCHECK) | ON(POWERFIT),              \
+      "print JSON instead of text")                                                                                  \
     X(OPTION_CHECKPOINT, "checkpoint", 't', "DIR", NULL, ON(GROW) | ON(TRAIN) | ON(EVAL) | ON(LOGITS)                \
-      | ON(TRANSFER) | ON(COORDCHECK),                                                                               \
+      | ON(TRANSFER) | ON(COORDCHECK) | ON(POWERFIT),                                                                \
       "the model, a Hugging Face directory | train: a model to go on with; with its optimizer.safetensors "          \
-      "as if it had never stopped | coordcheck: a Hugging Face directory whose config.json is the base's shape")     \
+      "as if it had never stopped | coordcheck: a Hugging Face directory whose config.json is the base's shape " \
+      "| powerfit: a Hugging Face directory whose config.json is the shape of the runs")     \
     X(OPTION_OPERATORS, "operators", 't', "JSON", NULL, ON(GROW) | ON(TRANSFER),                                     \
       "a list, as [{\"op\": \"stack\", \"layers\": 12}], or a file with one; `lag operators` shows them")            \
     X(OPTION_MOMENTS, "moments", 't', "POLICY", "reset", ON(GROW),                                                   \
       "optimizer state of the grown model: reset, carry or old_only")                                                \
     X(OPTION_CHECK, "check", 'f', NULL, NULL, ON(GROW), "measure how well the function is preserved")                \
-    X(OPTION_SHAPE, "shape", 't', "FILE", NULL, ON(TRAIN) | ON(COORDCHECK),                                          \
-      "a config.json: train that model from scratch | coordcheck: a config.json: the base's shape")            \
-    X(OPTION_DATA, "data", 't', "FILE", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW) | ON(TRANSFER),                        \
+    X(OPTION_SHAPE, "shape", 't', "FILE", NULL, ON(TRAIN) | ON(COORDCHECK) | ON(POWERFIT),                             \
+      "a config.json: train that model from scratch | coordcheck: a config.json: the base's shape | powerfit: a "      \
+      "config.json: the shape of the runs")            \
+    X(OPTION_DATA, "data", 't', "FILE", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW) | ON(TRANSFER) | ON(POWERFIT),         \
       "tokens to judge the model on, or a .json file with a study's data object | train: tokens, or a .json file "   \
       "with a study's data object | grow: what operators that learn (ligo) are fitted on; tokens, or such a .json file " \
-      "| transfer: tokens to train on, or a .json file with a study's data object")                                  \
-    X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN) | ON(TRANSFER),                                            \
+      "| transfer: tokens to train on, or a .json file with a study's data object | powerfit: tokens to train on, or a " \
+      ".json file with a study's data object")                                  \
+    X(OPTION_VALID, "valid", 't', "FILE", NULL, ON(TRAIN) | ON(TRANSFER) | ON(POWERFIT),                               \
       "validation tokens; without it the last tenth of the data is held out")                                        \
-    X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN) | ON(GROW) | ON(TRANSFER),                           \
+    X(OPTION_TRAINING, "training", 't', "FILE", NULL, ON(TRAIN) | ON(GROW) | ON(TRANSFER) | ON(POWERFIT),              \
       "a JSON file with a study's training object | grow: the same, for operators that learn (ligo): what a study with " \
       "it would fit; without it the defaults")                                                                       \
     X(OPTION_RECIPE, "recipe", 't', "FILE", NULL, ON(TRAIN),                                                         \
@@ -74,24 +79,31 @@ enum command {
       "steps in all, those already done included; without it 20000 | transfer: of every run; without it 200 | "     \
       "coordcheck: on the one batch, from 2 to 20; without it 5")          \
     X(OPTION_SEED, "seed", 'n', "N", NULL, ON(TRAIN) | ON(EVAL) | ON(GROW) | ON(REPLAY) | ON(TRANSFER)               \
-      | ON(COORDCHECK), "seed of every random stream; without it 1 | replay: of what a rule draws; without it that of the curves " \
-      "| transfer: of the first run at each rate; without it 1 | coordcheck: of the first models; without it 1")     \
-    X(OPTION_VALID_TOKENS, "valid-tokens", 'n', "N", NULL, ON(TRAIN) | ON(EVAL) | ON(TRANSFER),                      \
+      | ON(COORDCHECK) | ON(POWERFIT),                                                                                 \
+      "seed of every random stream; without it 1 | replay: of what a rule draws; without it that of the curves "       \
+      "| transfer: of the first run at each rate; without it 1 | coordcheck: of the first models; without it 1 | " \
+      "powerfit: of the first model of each rate; without it 1")     \
+    X(OPTION_VALID_TOKENS, "valid-tokens", 'n', "N", NULL, ON(TRAIN) | ON(EVAL) | ON(TRANSFER) | ON(POWERFIT),       \
       "size of the validation set; without it 100000 | eval: how many tokens to look at; without it the "            \
-      "number in the checkpoint's report | transfer: size of the validation set; without it 20000")                  \
+      "number in the checkpoint's report | transfer: size of the validation set; without it 20000 | powerfit: size of the " \
+      "validation set; without it 20000")                  \
     X(OPTION_TOKENS, "tokens", 't', "FILE", NULL, ON(LOGITS),                                                        \
       "safetensors file with the tensor input_ids (B, T), I64; where wanted attention_mask, token_type_ids (bert); " \
       "of t5 also decoder_input_ids (B, T2), decoder_attention_mask")                                                \
     X(OPTION_LOG, "log", 't', "FILE", NULL, ON(TRAIN), "write one JSON line per evaluation to it")                   \
     X(OPTION_LOG_EVERY, "log-every", 'n', "N", NULL, ON(TRAIN), "one line more every N steps")                       \
     X(OPTION_OUT, "out", 't', "PATH", NULL, ON(RUN) | ON(GROW) | ON(TRAIN) | ON(LOGITS) | ON(TRANSFER)              \
-      | ON(COORDCHECK), "directory for the result | run: directory for result, curves, plot and the kept candidates | " \
-      "logits: file for the result | transfer: file for the plot, SVG | coordcheck: file for the plot, SVG")         \
-    X(OPTION_RATES, "rates", 't', "LIST", NULL, ON(TRANSFER),                                                        \
+      | ON(COORDCHECK) | ON(POWERFIT),                                                                                 \
+      "directory for the result | run: directory for result, curves, plot and the kept candidates | "                  \
+      "logits: file for the result | transfer: directory for finished runs, table, JSON and plot; the same " \
+      "command goes on with what it finds there | coordcheck: file for the plot, SVG | "     \
+      "powerfit: directory for finished runs (runs.jsonl), table, JSON and plot; the same command goes on with what it finds") \
+    X(OPTION_RATES, "rates", 't', "LIST", NULL, ON(TRANSFER) | ON(POWERFIT),                                           \
       "learning rates of the sweep, as 1e-4,3e-4,1e-3; without it seven in factors of two around that of the "       \
       "training object")                                                                                             \
-    X(OPTION_SEEDS, "seeds", 'n', "N", NULL, ON(TRANSFER) | ON(COORDCHECK),                                          \
-      "runs at every rate, each with other data; without it 2 | coordcheck: models of every size, averaged; without it 4") \
+    X(OPTION_SEEDS, "seeds", 'n', "N", NULL, ON(TRANSFER) | ON(COORDCHECK) | ON(POWERFIT),                             \
+      "runs at every rate, each with other data; without it 2 | coordcheck: models of every size, averaged; without it 4 " \
+      "| powerfit: runs at every rate, each of another model with other data; without it 1") \
     X(OPTION_PARAMETRIZATION, "parametrization", 't', "NAME", NULL, ON(TRANSFER) | ON(COORDCHECK),                   \
       "standard, mup, completep or ntp; without it that of the training object | coordcheck: some of these, with "   \
       "commas; without it all")                                                                                      \
@@ -103,6 +115,12 @@ enum command {
       "at the base; without it 0.001 for adamw, 0.1 for sgd")                                      \
     X(OPTION_TOLERANCE, "tolerance", 't', "NATS", NULL, ON(TRANSFER),                                                \
       "what keeping the small size's rate may cost; without it 0.01")                                                \
+    X(OPTION_RUNS, "runs", 't', "FILE", NULL, ON(POWERFIT),                                                          \
+      "fit these finished runs, one JSON line each, and train nothing; docs/power.md describes the lines")           \
+    X(OPTION_BATCHES, "batches", 't', "LIST", NULL, ON(POWERFIT),                                                    \
+      "sequences per step to sweep, as 8,16,32; without it the training object's and twice that")                    \
+    X(OPTION_LENGTHS, "lengths", 't', "LIST", NULL, ON(POWERFIT),                                                    \
+      "tokens of whole runs, as 1e6,2e6,4e6; without it 64, 128, 256 and 512 steps of the largest batch")            \
     X(OPTION_RULE, "rule", 't', "NAME", NULL, ON(REPLAY),                                                            \
       "the one rule to apply; without it all of them, beside each other")                                            \
     X(OPTION_STEP, "step", 'n', "N", NULL, ON(REPLAY),                                                               \
@@ -163,6 +181,11 @@ void options_fini(struct options *options);
 /* Typed values. `fallback` where nothing is given. */
 int option_count(const struct options *options, enum option option, uint64_t least, uint64_t most, uint64_t fallback,
                  uint64_t *value, struct error *error);
+/* Numbers with commas between them, ascending, each once. Without the flag nothing changes.
+ * ERROR_INVALID. */
+struct option_list { double least, most; bool whole; int count_least, count_most; const char *example; };
+int option_numbers(const struct options *options, enum option option, const struct option_list *list, double *values,
+                   int *count, struct error *error);
 int option_bytes(const struct options *options, enum option option, uint64_t fallback, uint64_t *value,
                  struct error *error);
 int option_required(const struct options *options, enum option option, struct error *error);

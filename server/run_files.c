@@ -42,13 +42,13 @@ static int copy_tree(const char *from, const char *to, int depth, struct error *
 int run_files_write(struct service *service, const char *id, const struct buffer *result, const char *directory,
                     struct error *error)
 {
-    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg" };
+    static const char *const documents[] = { "curves.csv", "curves.json", "plot.svg", "report.html" };
     char path[FILE_PATH_BYTES];
 
     if (file_make_directory(directory, error) || file_join(path, directory, "result.json", error)
         || file_write(path, result->data, result->length, error))
         return (int)error->code;
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
         if (write_document(service, id, documents[i], directory, error))
             return (int)error->code;
     for (int i = 0;; i++) {

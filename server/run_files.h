@@ -1,5 +1,5 @@
-/* The directory that `lag run --out` leaves: result.json curves.csv curves.json plot.svg and one checkpoint directory per
- * kept candidate, under its name. */
+/* The directory that `lag run --out` leaves: result.json curves.csv curves.json plot.svg report.html and one checkpoint
+ * directory per kept candidate, under its name. */
 #ifndef SERVER_RUN_FILES_H
 #define SERVER_RUN_FILES_H
 

@@ -139,9 +139,15 @@ static int write_document(const struct run *run, const char *name, struct buffer
 
 static int write_documents(struct run *run, struct error *error)
 {
+    struct study_view view;
     struct buffer text;
 
+    run_view(run, &view);
+    view.state = run->outcome.choice >= 0 ? STUDY_SUCCEEDED : STUDY_FAILED;     /* by the time that anybody reads them */
     buffer_init(&text);
+    response_report(&text, &view);
+    if (write_document(run, "report.html", &text, error))
+        return (int)error->code;
     response_curves_csv(&text, &run->study);
     if (write_document(run, "curves.csv", &text, error))
         return (int)error->code;

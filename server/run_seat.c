@@ -184,15 +184,17 @@ void seat_moved(struct seat *seat, uint64_t steps)
         seat_save(seat, NULL);
 }
 
+/* A measurement of the landscape counts as worker time in evaluation, and is no further evaluation. */
 static void observe_slice(struct seat *seat, double seconds)
 {
     struct metrics *metrics = seat->run->service->options.metrics;
+    bool evaluates = seat->slice.evaluation && !seat->measuring;
 
-    if (seat->slice.evaluation)
+    if (evaluates)
         seat->evaluation_seconds += seconds;
     else if (metrics && seat->slice.steps_done > 0)
         metrics_observe(metrics, METRICS_STEP, seconds / (double)seat->slice.steps_done);
-    if (metrics && seat->slice.evaluation && seat->slice.evaluation_finished)
+    if (metrics && evaluates && seat->slice.evaluation_finished)
         metrics_observe(metrics, METRICS_EVALUATION, seat->evaluation_seconds);
     if (metrics)
         metrics_observe(metrics, METRICS_QUEUE, (double)(seat->begun_ns - seat->lent_ns) * 1e-9);

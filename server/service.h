@@ -91,7 +91,7 @@ int service_study_reason(struct service *service, const char *id, enum study_sta
 int service_list(struct service *service, const char *kind, const char *state, int limit, const char *after,
                  struct buffer *out, struct error *error);          /* {"items": […], "next": …} */
 int service_show(struct service *service, const char *kind, const char *id, struct buffer *out, struct error *error);
-/* what: "curves.csv", "curves.json", "plot.svg", "table.txt" */
+/* what: "curves.csv", "curves.json", "plot.svg", "report.html", "table.txt" */
 int service_study_document(struct service *service, const char *id, const char *what, struct buffer *out,
                            struct error *error);
 /* Path of a candidate's file for sendfile; ERROR_CONFLICT while the candidate is unfinished; "" lists names as JSON into

@@ -93,6 +93,14 @@ int service_show(struct service *service, const char *kind, const char *id, stru
     return store_item(&service->store, kind, id, out, error);
 }
 
+static void write_report(struct buffer *out, struct run *run)
+{
+    struct study_view view;
+
+    run_view(run, &view);
+    response_report(out, &view);
+}
+
 static int document_from_memory(struct run *run, const char *what, struct buffer *out)
 {
     if (strcmp(what, "curves.csv") == 0)
@@ -101,6 +109,8 @@ static int document_from_memory(struct run *run, const char *what, struct buffer
         response_curves_json(out, &run->study);
     else if (strcmp(what, "table.txt") == 0 && run_refresh_outcome(run) == 0)
         response_table(out, &run->study, &run->outcome, 80);
+    else if (strcmp(what, "report.html") == 0)
+        write_report(out, run);
     else
         response_plot(out, &run->study, run_refresh_outcome(run) == 0 ? &run->outcome : NULL,
                       *run->row.name ? run->row.name : run->row.id);

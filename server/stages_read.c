@@ -124,7 +124,8 @@ struct composing {
     const char *what;
     struct buffer *out;
     int parts;                       /* written so far */
-    char *plots[SPEC_STAGES_MAX];    /* of the searches */
+    char *drawn[SPEC_STAGES_MAX];    /* of the searches, by stage: plots or pages; NULL: none */
+    char *plots[SPEC_STAGES_MAX];    /* those that there are, one after the other; borrowed */
     int plot_count;
 };
 
@@ -158,11 +159,17 @@ static void add_table(struct composing *composing, const struct stage_part *part
     buffer_text(composing->out, text);
 }
 
+/* Only the searches have them, with their rankings; and they are put together once all are known. */
+static bool is_drawn(const char *what)
+{
+    return strcmp(what, "plot.svg") == 0 || strcmp(what, "report.html") == 0;
+}
+
 static void add_part(struct composing *composing, const struct stage_part *part, struct error *error)
 {
     char id[SERVICE_ID_BYTES], *text;
 
-    if (!part->search && (strcmp(composing->what, "table.txt") == 0 || strcmp(composing->what, "plot.svg") == 0))
+    if (!part->search && (strcmp(composing->what, "table.txt") == 0 || is_drawn(composing->what)))
         return;                      /* the searches' ones have the rankings */
     stages_part_id(composing->id, part, id);
     text = part_document(composing->service, id, composing->what, error);
@@ -175,9 +182,9 @@ static void add_part(struct composing *composing, const struct stage_part *part,
     else if (strcmp(composing->what, "table.txt") == 0)
         add_table(composing, part, text);
     else
-        composing->plots[composing->plot_count++] = text;
+        composing->drawn[part->stage - 1] = composing->plots[composing->plot_count++] = text;
     composing->parts++;
-    if (strcmp(composing->what, "plot.svg") != 0)
+    if (!is_drawn(composing->what))
         memory_free(text);
 }
 
@@ -193,12 +200,25 @@ static void add_comparison(const struct composing *composing, struct error *erro
     sql_finish(&query);
 }
 
+static void write_report(struct composing *composing, struct error *error)
+{
+    struct buffer result;
+    bool ended;
+
+    buffer_init(&result);
+    if (service_study_json(composing->service, composing->id, &result, &ended, error) == 0)
+        response_stages_report(composing->out, result.data, (const char *const *)composing->drawn, composing->stages->count);
+    buffer_fini(&result);
+}
+
 static void finish_document(struct composing *composing, struct error *error)
 {
     if (strcmp(composing->what, "curves.json") == 0)
         buffer_text(composing->out, composing->parts ? "\n]}\n" : "{\"parts\": []}\n");
     else if (strcmp(composing->what, "plot.svg") == 0)
         response_stages_plot(composing->out, (const char *const *)composing->plots, composing->plot_count);
+    else if (strcmp(composing->what, "report.html") == 0)
+        write_report(composing, error);
     else if (strcmp(composing->what, "table.txt") == 0)
         add_comparison(composing, error);
     for (int i = 0; i < composing->plot_count; i++)

@@ -5,7 +5,8 @@
  *   checkpoints/<id>/             Hugging Face directories, immutable
  *   datasets/<id>/tokens
  *   studies/<id>/trials/<n>.trial       a candidate's saved state while the study can go on
- *   studies/<id>/candidates/<n>/        kept candidates' files;  studies/<id>/{result.json,curves.csv,curves.json,plot.svg}
+ *   studies/<id>/candidates/<n>/        kept candidates' files
+ *   studies/<id>/{curves.csv,curves.json,plot.svg,report.html,table.txt}
  *   uploads/<n>/                  what is being uploaded; emptied at every start
  *
  * Writes are lists of changes (server/changes.h) applied by the journal, one transaction at a time; 202 and events follow

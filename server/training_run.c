@@ -66,6 +66,29 @@ static int read_text(const char *path, char **text, size_t *length, struct error
     return file_read(path, (size_t)SPEC_JSON_BYTES_MAX, text, length, error);
 }
 
+/* The winner's own files, or what `lag train` saved when this run was interrupted: steps, data and tokens from the recipe's on. */
+static int check_same_run(const struct training_run *run, const struct recipe *recipe, struct error *error)
+{
+    const struct provenance *at = &run->checkpoint.provenance;
+    uint64_t steps = at->step - recipe->step;
+    uint64_t tokens = training_tokens(&recipe->training, at->step) - training_tokens(&recipe->training, recipe->step);
+
+    if (at->step < recipe->step || !run->checkpoint.moments)
+        return error_set(error, ERROR_INVALID, "the recipe goes on from step %llu with its optimizer state, the checkpoint is at "
+                         "step %llu%s; give the directory that the recipe came with, or one that this run saved later",
+                         (unsigned long long)recipe->step, (unsigned long long)at->step,
+                         run->checkpoint.moments ? "" : " and has none");
+    if (at->data_cursor != recipe->data_cursor + steps || at->seed != recipe->training.seed
+        || (at->tokens_seen_known && at->tokens_seen != recipe->tokens_seen + tokens))
+        return error_set(error, ERROR_INVALID, "the checkpoint is at step %llu of another run: its data cursor is %llu, seed %llu, "
+                         "tokens seen %llu, those of the recipe's run %llu, %llu, %llu; give the directory that the recipe came "
+                         "with, or one that this run saved later", (unsigned long long)at->step,
+                         (unsigned long long)at->data_cursor, (unsigned long long)at->seed,
+                         (unsigned long long)at->tokens_seen, (unsigned long long)(recipe->data_cursor + steps),
+                         (unsigned long long)recipe->training.seed, (unsigned long long)(recipe->tokens_seen + tokens));
+    return 0;
+}
+
 static int take_recipe(struct training_run *run, const char *path, struct error *error)
 {
     struct recipe recipe;
@@ -82,11 +105,7 @@ static int take_recipe(struct training_run *run, const char *path, struct error 
         run->from_recipe = true;
         run->recipe_holds_out = !recipe.data.valid[0];
         run->training.average.kind = AVERAGE_NONE;
-        if (run->checkpoint.provenance.step != recipe.step || !run->checkpoint.moments)
-            error_set(error, ERROR_INVALID, "the recipe goes on from step %llu with its optimizer state, the checkpoint is at step "
-                      "%llu%s; give the directory that the recipe came with", (unsigned long long)recipe.step,
-                      (unsigned long long)run->checkpoint.provenance.step,
-                      run->checkpoint.moments ? "" : " and has none");
+        check_same_run(run, &recipe, error);
     }
     memory_free(text);
     return error_wrap(error, "--recipe %s", path);

@@ -1,6 +1,5 @@
 #include "server/transfer_run.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "server/data_file.h"
+#include "server/transfer_rows.h"
 #include "study/spec.h"
 #include "trainer/landscape.h"
 
@@ -66,6 +66,9 @@ static int read_training(struct transfer_world *world, const struct options *opt
     memory_free(text);
     if (error->code)
         return error_wrap(error, "--training %s", path);
+    if (training->learners.automatic)
+        return error_set(error, ERROR_INVALID, "--training %s: \"average_every\": \"auto\" would be measured anew at every "
+                         "call; give a number of steps", path);
     if (name && parametrization_parse(name, &parametrization))
         return error_set(error, ERROR_INVALID, "--parametrization must be standard, mup, completep or ntp, not \"%.40s\"", name);
     if (name)
@@ -82,52 +85,19 @@ static int read_training(struct transfer_world *world, const struct options *opt
     return 0;
 }
 
-static int compare_rates(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* "1e-4,3e-4,1e-3", in any order. */
-static int read_rates(struct transfer_sweep *sweep, const char *text, struct error *error)
-{
-    sweep->rates = 0;
-    while (*text) {
-        char *end;
-        double rate = strtod(text, &end);
-        if (end == text || !(rate > 0 && rate <= 1000) || (*end && *end != ','))
-            return error_set(error, ERROR_INVALID, "--rates must be numbers above 0 and at most 1000 with commas between them, as "
-                             "1e-4,3e-4,1e-3,3e-3; not \"%.40s\"", text);
-        if (sweep->rates == TRANSFER_RATES_MAX)
-            return error_set(error, ERROR_INVALID, "--rates takes at most %d rates", TRANSFER_RATES_MAX);
-        sweep->rate[sweep->rates++] = rate;
-        text = *end ? end + 1 : end;
-    }
-    qsort(sweep->rate, (size_t)sweep->rates, sizeof *sweep->rate, compare_rates);
-    for (int i = 1; i < sweep->rates; i++)
-        if (!(sweep->rate[i] > sweep->rate[i - 1]))
-            return error_set(error, ERROR_INVALID, "--rates names %g twice; name every rate once", sweep->rate[i]);
-    if (sweep->rates < RATES_LEAST)
-        return error_set(error, ERROR_INVALID, "--rates needs at least %d rates: a parabola goes through three", RATES_LEAST);
-    return 0;
-}
-
 static int read_sweep(struct transfer_world *world, const struct options *options, struct error *error)
 {
     struct transfer_sweep *sweep = &world->sweep;
+    static const struct option_list rates = { 1e-12, 1000, false, RATES_LEAST, TRANSFER_RATES_MAX, "1e-4,3e-4,1e-3,3e-3" };
     const char *tolerance = options->values[OPTION_TOLERANCE];
     uint64_t seeds;
     char *end;
 
-    if (options->values[OPTION_RATES]) {
-        if (read_rates(sweep, options->values[OPTION_RATES], error))
-            return (int)error->code;
-    } else {
-        sweep->rates = RATES_DEFAULT;
-        for (int i = 0; i < RATES_DEFAULT; i++)       /* factors of two around the training object's */
-            sweep->rate[i] = ldexp(world->training.learning_rate, i - RATES_DEFAULT / 2);
-    }
-    if (option_count(options, OPTION_SEEDS, 1, TRANSFER_SEEDS_MAX, SEEDS_DEFAULT, &seeds, error))
+    sweep->rates = RATES_DEFAULT;
+    for (int i = 0; i < RATES_DEFAULT; i++)           /* factors of two around the training object's */
+        sweep->rate[i] = ldexp(world->training.learning_rate, i - RATES_DEFAULT / 2);
+    if (option_numbers(options, OPTION_RATES, &rates, sweep->rate, &sweep->rates, error)
+        || option_count(options, OPTION_SEEDS, 1, TRANSFER_SEEDS_MAX, SEEDS_DEFAULT, &seeds, error))
         return (int)error->code;
     sweep->seeds = (int)seeds;
     sweep->seed = world->training.seed;
@@ -235,7 +205,6 @@ int transfer_open(struct transfer_world *world, const struct options *options, s
 void transfer_close(struct transfer_world *world)
 {
     for (int size = 0; size < TRANSFER_SIZES; size++) {
-        scratch_free(world->sides[size].scratch);
         if (world->sides[size].has_checkpoint)
             checkpoint_fini(&world->sides[size].checkpoint);
         for (int rate = 0; rate < TRANSFER_RATES_MAX; rate++)
@@ -297,28 +266,57 @@ static int judge(struct transfer_world *world, struct trial *trial, struct scrat
     return run->diverged ? 0 : take_landscape(world, trial, run, stop, error);
 }
 
-int transfer_train(struct transfer_world *world, enum transfer_size size, int rate, int seed, const atomic_bool *stop,
+uint64_t transfer_run_bytes(const struct transfer_world *world)
+{
+    const struct landscape_spec spec = landscape_defaults(true);
+    const struct kernels *kernels = kernels_cpu();
+    uint64_t most = 0;
+
+    for (int size = 0; size < TRANSFER_SIZES; size++) {
+        const struct shape *shape = &world->sides[size].checkpoint.table.shape;
+        uint64_t bytes = (uint64_t)trial_bytes(shape, &world->training) + scratch_bytes(kernels, shape, &world->training)
+                         + landscape_bytes(kernels, shape, &world->training, &spec);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static int train(struct transfer_world *world, struct trial *trial, struct transfer_run *run, const atomic_bool *stop,
+                 struct error *error)
+{
+    struct scratch *scratch;
+
+    if (scratch_new(&scratch, trial->options.kernels, &trial->table, &trial->options.training, error))
+        return (int)error->code;
+    while (!error->code && trial->step < world->steps && !trial->diverged)
+        trial_step(trial, scratch, &world->train, stop, error);
+    if (!error->code)
+        judge(world, trial, scratch, run, stop, error);
+    scratch_free(scratch);
+    return (int)error->code;
+}
+
+int transfer_train(struct transfer_world *world, const struct transfer_place *place, const atomic_bool *stop, bool *found,
                    struct error *error)
 {
-    struct transfer_side *side = &world->sides[size];
-    struct transfer_run *run = &world->sweep.runs[size][rate][seed];
+    struct transfer_side *side = &world->sides[place->size];
+    struct transfer_run *run = &world->sweep.runs[place->size][place->rate][place->seed];
     struct trial_options options = {
         .kernels = kernels_cpu(), .training = world->training, .hidden_rate_scale = side->rate_scale,
         .base = world->sides[TRANSFER_SMALL].checkpoint.table.shape, .sampler = world->sampler, .ramps = side->ramps,
     };
     struct trial trial;
 
-    options.training.learning_rate = world->sweep.rate[rate];
-    options.training.seed = world->training.seed + (uint64_t)seed;
-    run->sharpness = run->preconditioned = run->stability_ratio = (double)NAN;
+    *found = false;
+    options.training.learning_rate = world->sweep.rate[place->rate];
+    options.training.seed = world->training.seed + (uint64_t)place->seed;
     if (trial_init(&trial, &side->checkpoint, &options, error))
         return (int)error->code;
-    if (!side->scratch)
-        scratch_new(&side->scratch, options.kernels, &trial.table, &options.training, error);
-    while (!error->code && trial.step < world->steps && !trial.diverged)
-        trial_step(&trial, side->scratch, &world->train, stop, error);
-    if (!error->code)
-        judge(world, &trial, side->scratch, run, stop, error);
+    if (!world->rows.kept || (transfer_rows_take(world, place, &trial, found, error) == 0 && !*found)) {
+        run->sharpness = run->preconditioned = run->stability_ratio = (double)NAN;
+        if (train(world, &trial, run, stop, error) == 0 && world->rows.kept)
+            transfer_rows_keep(world, place, &trial, error);
+    }
     run->done = !error->code;
     trial_fini(&trial);
     return (int)error->code;

@@ -87,7 +87,7 @@ static void say_tokens(const struct assembly *assembly, char *text, size_t size)
         sentence_add(text, size, " To tell the first two apart (%.4f nats), raise selection.valid_tokens to about "
                      "%.0f.", difference.mean, round_up(factor * have));
     else if (allowed <= 0)
-        sentence_add(text, size, " The first two differ by %.4f nats, within the jitter of their curves (%.4f): "
+        sentence_add(text, size, " The first two differ by %.4f nats, within twice the jitter of their curves (%.4f): "
                      "more steps, not more validation tokens, will tell.", difference.mean, jitter);
 }
 

@@ -131,20 +131,19 @@ static void draw(const struct cell_runs *runs, const struct power_fit *fit, doub
                  struct rng *rng, int resample)
 {
     const struct power_cell *used[POWER_CELLS_MAX], *picked[POWER_CELLS_MAX];
-    double log_best[POWER_CELLS_MAX], of_picked[POWER_CELLS_MAX];
+    double of_picked[POWER_CELLS_MAX];
     struct law law;
     int count = 0;
     for (int i = 0; i < fit->cell_count; i++) {
-        if (fit->cells[i].state != POWER_CELL_USED)
+        const struct power_cell *cell = &fit->cells[i];
+        if (cell->state != POWER_CELL_USED)
             continue;
-        log_best[count] = draw_best(&runs[i], &fit->cells[i], deviation, rng);
-        samples->best[(size_t)i * POWER_RESAMPLES + (size_t)resample] = exp(log_best[count]);
-        used[count++] = &fit->cells[i];
+        samples->best[(size_t)i * POWER_RESAMPLES + (size_t)resample] = exp(draw_best(&runs[i], cell, deviation, rng));
+        used[count++] = cell;
     }
     for (int i = 0; i < count; i++) {
-        uint64_t pick = rng_below(rng, (uint64_t)count);
-        picked[i] = used[pick];
-        of_picked[i] = log(used[pick]->best.middle);
+        picked[i] = used[rng_below(rng, (uint64_t)count)];
+        of_picked[i] = log(picked[i]->best.middle);
     }
     if (!law_fit(picked, of_picked, count, &law))
         return;
@@ -216,8 +215,8 @@ static void answer(struct power_fit *fit)
     const struct interval *a = &fit->a, *b = &fit->b, *c = &fit->batch_exponent;
     if (!(b->high < 0) || !(b->low >= -5) || !(a->middle >= 1e-9 && a->middle <= 1e9)) {
         fit->answer = POWER_UNRESOLVED;
-        snprintf(fit->reason, sizeof fit->reason, "Unresolved: b is %.3g (%.3g to %.3g), so these runs don't tell how the best rate "
-                 "falls with tokens. Sweep longer runs, more lengths or more seeds.", b->middle, b->low, b->high);
+        snprintf(fit->reason, sizeof fit->reason, "Unresolved: b is %.3g (%.3g to %.3g), so these runs don't tell how the best "
+                 "rate falls with tokens. Sweep longer runs, more lengths or more seeds.", b->middle, b->low, b->high);
         return;
     }
     fit->answer = POWER_FITTED;

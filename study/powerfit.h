@@ -7,9 +7,10 @@
  * nothing of where the best one is, and is left out; at the upper end a rate that diverged is no end but a cliff. Through
  * ln(best / beta) over ln T of the others goes a line: slope b, value at ln T = 0 ln a.
  *
- * Uncertainty: POWER_RESAMPLES times other cells, in each other seeds and losses with noise of the size of the parabolas'
- * residuals (all cells together), from the stream (seed, 0, RNG_BOOTSTRAP); intervals are 95 % percentiles. Whether the best
- * rate is in proportion to beta is not taken for granted: its exponent is fitted beside, where there are several batches.
+ * Uncertainty: 95 % percentiles of POWER_RESAMPLES resamples from the stream (seed, 0, RNG_BOOTSTRAP). Of a cell's best rate:
+ * other seeds, and noise of the size of the parabolas' residuals, all cells together. Of the law: other cells (pairs), each
+ * with its best rate as found, so that whatever moves cells off the line is in it. Whether the best rate is in proportion to
+ * beta is not taken for granted: its exponent is fitted beside, where there are several batches.
  * Thread rule: pure functions of values. */
 #ifndef STUDY_POWERFIT_H
 #define STUDY_POWERFIT_H
@@ -63,6 +64,9 @@ struct power_fit {
 };
 
 double power_beta(int batch, int context);             /* batch * context / 4096 */
+
+/* Order for qsort: by batch and context, tokens, rate, seed. */
+int power_run_order(const void *a, const void *b);
 
 /* Fits. ERROR_INVALID: more cells or rates than there is room for, values that are no runs (a rate, batch or context that is
  * not positive, fewer tokens than a step has), two runs of the same cell, rate and seed. ERROR_NO_MEMORY. */

@@ -16,7 +16,7 @@ static int same_cell(const struct power_run *x, const struct power_run *y)
     return order ? order : ORDER(x->tokens, y->tokens);
 }
 
-static int compare_runs(const void *a, const void *b)
+int power_run_order(const void *a, const void *b)
 {
     const struct power_run *x = a, *y = b;
     int order = same_cell(x, y);
@@ -29,8 +29,8 @@ static int check_run(const struct power_run *run, struct error *error)
 {
     if (run->batch < 1 || run->context < 1 || !(run->rate > 0 && run->rate <= 1000)
         || (double)run->tokens < (double)run->batch * run->context || run->tokens > (uint64_t)1 << 53)
-        return error_set(error, ERROR_INVALID, "a run of %llu tokens in batches of %d x %d at the rate %g is none", run->tokens + 0ULL,
-                         run->batch, run->context, run->rate);
+        return error_set(error, ERROR_INVALID, "a run of %llu tokens in batches of %d x %d at the rate %g is none",
+                         (unsigned long long)run->tokens, run->batch, run->context, run->rate);
     return 0;
 }
 
@@ -85,7 +85,7 @@ int cell_runs_new(const struct power_run *runs, int count, struct power_fit *fit
     else if (count > 0)
         memcpy(sorted, runs, (size_t)count * sizeof *sorted);
     if (!error->code)
-        qsort(sorted, (size_t)count, sizeof *sorted, compare_runs);
+        qsort(sorted, (size_t)count, sizeof *sorted, power_run_order);
     for (int i = 0; i < count && !error->code; i++)
         if (check_run(&sorted[i], error) == 0)
             add_run(fit, *cells, &sorted[i], i > 0 ? &sorted[i - 1] : NULL, error);

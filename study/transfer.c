@@ -17,6 +17,12 @@ const char *transfer_answer_name(enum transfer_answer answer)
     return names[answer];
 }
 
+const char *transfer_size_name(enum transfer_size size)
+{
+    static const char *const names[TRANSFER_SIZES] = { "small", "grown" };
+    return names[size];
+}
+
 double transfer_loss(const struct transfer_sweep *sweep, enum transfer_size size, int rate)
 {
     double sum = 0;
@@ -117,8 +123,8 @@ static void answer(struct transfer_verdict *verdict, const struct transfer_sweep
     } else {
         verdict->answer = TRANSFER_UNDECIDED;
         snprintf(verdict->reason, sizeof verdict->reason, "Undecided: keeping the small size's best rate, %.3g, costs the grown "
-                 "size %.4f to %.4f nats, more than the tolerance of %.3g or not. Its own best is %.3g. More --seeds, --steps or "
-                 "validation tokens decide.", small, verdict->cost.low, cost, sweep->tolerance, grown);
+                 "size %.4f to %.4f nats, which may or may not be more than the tolerance of %.3g. Its own best is %.3g. More "
+                 "--seeds, --steps or --valid-tokens decide.", small, verdict->cost.low, cost, sweep->tolerance, grown);
     }
 }
 

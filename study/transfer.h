@@ -21,6 +21,7 @@
 
 enum { TRANSFER_RATES_MAX = 32, TRANSFER_SEEDS_MAX = 8, TRANSFER_RESAMPLES = 1000 };
 enum transfer_size { TRANSFER_SMALL, TRANSFER_GROWN, TRANSFER_SIZES };
+const char *transfer_size_name(enum transfer_size size);          /* "small", "grown" */
 
 /* One run: a size at a rate with a seed. */
 struct transfer_run {

@@ -22,6 +22,29 @@ static void warn(struct assembly *assembly, const char *format, ...)
     va_end(arguments);
 }
 
+/* Second moments that no step has filled: what a measurement takes instead, g^2 of its batch, has entries near zero. */
+static bool guesses_moments(const struct assembly *assembly, int i)
+{
+    const struct study_spec *spec = assembly->study->spec;
+    enum optimizer_name name = spec->training.optimizer.name;
+    return (name == OPTIMIZER_ADAMW || name == OPTIMIZER_SCHEDULE_FREE_ADAMW) && spec->candidates[i].moments == MOMENTS_RESET;
+}
+
+static void warn_of_start(struct assembly *assembly, int i, const struct landscape_values *start)
+{
+    const char *name = assembly->study->spec->candidates[i].name;
+    double rate = assembly->study->spec->training.learning_rate;
+    if (guesses_moments(assembly, i))
+        warn(assembly, "\"%s\" starts above the edge of stability: its stability ratio at step 0 is %.3g at the learning rate "
+             "%.3g; %.3g would be safe there without a warm-up. Before the first step the optimizer's v is taken as g^2 of one "
+             "batch, near 0 in places, so that nearly every AdamW study is above 1 here: a warm-up lowers it, and the ratio at "
+             "a later step, if measured, tells more.", name, start->stability_ratio, rate, start->safe_rate);
+    else
+        warn(assembly, "\"%s\" starts above the edge of stability: its stability ratio at step 0 is %.3g at the learning rate "
+             "%.3g, so that a spike is likely. A learning rate of %.3g would be safe there; or lengthen the warm-up.", name,
+             start->stability_ratio, rate, start->safe_rate);
+}
+
 /* A ratio above 1 at the start, or well above it at k: training sits near 1 by itself (methods 4.2). */
 static void warn_of_stability(struct assembly *assembly, int i)
 {
@@ -31,9 +54,7 @@ static void warn_of_stability(struct assembly *assembly, int i)
     const char *name = assembly->study->spec->candidates[i].name;
     double base = assembly->study->spec->training.learning_rate;
     if (start && start->landscape.measured && start->landscape.stability_ratio > stability_warned_at_start)
-        warn(assembly, "\"%s\" starts above the edge of stability: its stability ratio at step 0 is %.3g at the learning rate "
-             "%.3g, so that a spike is likely. A learning rate of %.3g would be safe there; or lengthen the warm-up.", name,
-             start->landscape.stability_ratio, base, start->landscape.safe_rate);
+        warn_of_start(assembly, i, &start->landscape);
     if (end && end->step > 0 && end->landscape.stability_ratio > stability_warned_at_end)
         warn(assembly, "\"%s\" is above the edge of stability at step %" PRIu64 ": its stability ratio is %.3g at the rate %.3g. "
              "A rate of %.3g would be safe there: training.learning_rate %.3g.", name, end->step, end->landscape.stability_ratio,

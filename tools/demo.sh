@@ -105,6 +105,7 @@ say "6. The answer"
 curl -sS --fail-with-body "$url/v1/studies/$study?wait=600" >"$out/result.json"
 curl -sS --fail-with-body -H 'Accept: text/plain' "$url/v1/studies/$study" | tee "$out/table.txt"
 curl -sS --fail-with-body "$url/v1/studies/$study/plot.svg" >"$out/plot.svg"
+curl -sS --fail-with-body "$url/v1/studies/$study/report" >"$out/report.html"
 curl -sS --fail-with-body "$url/v1/studies/$study/curves.csv" >"$out/curves.csv"
 choice=$(sed -n 's/.*"choice": *{"candidate": *"\([^"]*\)".*/\1/p' "$out/result.json")
 [[ -n $choice ]] || { echo "no candidate was chosen; see $out/result.json" >&2; exit 1; }
@@ -124,7 +125,8 @@ TEXT
 "$lag" eval --checkpoint "$out/winner" --data "$out/data/valid.bin" | sed 's/^/lag eval on the files fetched: /;2s/^.*fetched: /  /'
 cat <<TEXT
 
-  plot        $out/plot.svg        (open it in a browser)
+  report      $out/report.html     (open it in a browser: all of it on one page)
+  plot        $out/plot.svg
   winner      $out/winner/         (transformers: GPT2LMHeadModel.from_pretrained("$out/winner"))
   result      $out/result.json, $out/curves.csv
 TEXT

@@ -370,6 +370,7 @@ static const struct meaning recipe_meanings[] = {
     { "candidate", "name of the candidate" },
     { "step", "optimizer updates done; the schedule goes on from here up to `steps`" },
     { "tokens", "training tokens of these updates" },
+    { "total_tokens", "training tokens of all `steps`" },
     { "tokens_seen", "tokens of the whole lineage, the parent's included" },
     { "data_cursor", "the sampler's next step" },
     { "data", "the study's `data`" },

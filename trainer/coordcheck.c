@@ -107,29 +107,27 @@ static int model_laws(struct model *model, struct error *error)
     return laws_fill(&trial->table, &law, trial->laws, error);
 }
 
-/* Standard initial values, brought to the parametrization's deviations. */
-static void model_draw(struct model *model, uint64_t seed)
+void coordcheck_draw(struct checkpoint *checkpoint, enum parametrization parametrization, const struct shape *base, uint64_t seed)
 {
-    const struct coordcheck_options *options = model->options;
-    const struct tensor_table *table = &model->trial.table;
-    const struct shape reference = parametrization_reference(options->parametrization, &options->base, &table->shape);
-    checkpoint_randomize(&model->checkpoint, seed);
+    const struct tensor_table *table = &checkpoint->table;
+    const struct shape reference = parametrization_reference(parametrization, base, &table->shape);
+    checkpoint_randomize(checkpoint, seed);
     for (int i = 0; i < table->count; i++) {
         const struct tensor *tensor = &table->tensors[i];
         const double plain = tensor_initial_deviation(&table->shape, tensor->row);
-        const struct tensor_ratios ratios = tensor_ratios_of(&options->base, &table->shape, tensor->row);
+        const struct tensor_ratios ratios = tensor_ratios_of(base, &table->shape, tensor->row);
         if (plain > 0) {
-            const double factor = parametrization_deviation(options->parametrization, &ratios) *
+            const double factor = parametrization_deviation(parametrization, &ratios) *
                                   tensor_initial_deviation(&reference, tensor->row) / plain;
             for (size_t j = tensor->offset; j < tensor->offset + tensor->count; j++) {
-                model->checkpoint.weights[j] = (float)(factor * (double)model->checkpoint.weights[j]);
+                checkpoint->weights[j] = (float)(factor * (double)checkpoint->weights[j]);
             }
         }
         /* a tied model's gains bear the factor of its head */
         if (role_is_gain(tensor->row->role)) {
-            const double factor = parametrization_multiplier(options->parametrization, &ratios);
+            const double factor = parametrization_multiplier(parametrization, &ratios);
             for (size_t j = tensor->offset; j < tensor->offset + tensor->count; j++) {
-                model->checkpoint.weights[j] = (float)factor;
+                checkpoint->weights[j] = (float)factor;
             }
         }
     }
@@ -197,7 +195,7 @@ static int model_init(struct model *model, const struct coordcheck_options *opti
         return status;
     }
     const size_t slab = model->trial.table.slab;
-    model_draw(model, seed);
+    coordcheck_draw(&model->checkpoint, options->parametrization, &options->base, seed);
     model_tokens(model, seed);
     memcpy(model->start, model->checkpoint.weights, slab * sizeof *model->start);
     options->kernels->upload(model->learner.weights, model->start, slab * sizeof *model->start);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/checkpoint.h"
 #include "model/kernels.h"
 #include "model/parametrization.h"
 #include "trainer/training.h"
@@ -57,6 +58,9 @@ struct coordcheck {
 /* The base at another size: ERROR_INVALID where heads or ff would not be whole. */
 int coordcheck_shape(const struct shape *base, enum coordcheck_axis axis, int size, struct shape *shape,
                      struct error *error);
+/* Fresh weights as the check draws them: standard initial values, brought to the deviations and multipliers that the
+ * parametrization gives a model of the checkpoint's shape over the base; at the base itself plain initial values. */
+void coordcheck_draw(struct checkpoint *checkpoint, enum parametrization parametrization, const struct shape *base, uint64_t seed);
 /* The same options give the same bits. ERROR_INVALID (sizes, steps, seeds, optimizer; diverged moves), ERROR_NO_MEMORY. */
 int coordcheck_run(const struct coordcheck_options *options, struct coordcheck *check, struct error *error);
 

@@ -81,6 +81,9 @@ int trial_save(const struct trial *trial, const char *path, struct error *error)
  * trial_fini. */
 int trial_load(struct trial *trial, const char *path, struct error *error);
 
+/* A hash of all that its further steps depend on but weights and data: shape, training values, laws, masks. */
+void trial_identity(const struct trial *trial, uint8_t digest[HASH_BYTES]);
+
 /* Is the file whole, whatever trial it is of (`lag check`)? ERROR_DAMAGED if not. */
 int trial_file_check(const char *path, struct error *error);
 

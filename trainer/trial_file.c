@@ -188,6 +188,17 @@ static void averaging_words(const struct averaging *averaging, uint64_t words[AV
     words[2] = htole64(double_bits(averaging->rate_maximum));
 }
 
+void trial_identity(const struct trial *trial, uint8_t digest[HASH_BYTES])
+{
+    uint8_t parts[2 * HASH_BYTES];
+    struct hash_state state;
+    shape_digest(&trial->table.shape, parts);
+    options_digest(trial, parts + HASH_BYTES);
+    hash_begin(&state);
+    hash_update(&state, parts, sizeof parts);
+    hash_end(&state, digest);
+}
+
 static struct averaging words_averaging(const uint64_t words[AVERAGING_WORDS])
 {
     return (struct averaging){.updates = le64toh(words[0]), .weight_sum = bits_double(le64toh(words[1])),

@@ -93,10 +93,54 @@ static void every_optimizer_is_told_in_pytorchs_words(void **state)
         buffer_init(&out);
         response_recipe(&out, &view);
         assert_contains(out.data, words[i]);
+        if (optimizer_is_schedule_free((enum optimizer_name)i))      /* no warm-up beside the package's own */
+            assert_contains(out.data, "rate: constant but for the optimizer's own warm-up, no scheduler");
         assert_ok(recipe_read(out.data, out.length, &shape, &recipe, &error), &error);
         const struct optimizer_spec *a = &f.spec.training.optimizer, *b = &recipe.training.optimizer;
         assert_true(a->name == b->name && a->momentum == b->momentum && a->decoupling == b->decoupling && a->r == b->r &&
                     a->weight_power == b->weight_power && a->weight_decay == b->weight_decay);
+        buffer_fini(&out);
+        finished_fini(&f);
+    }
+}
+
+/* Each schedule reads back as it was, and is told with its formula and the rate of the next step. */
+static void every_schedule_is_told_with_the_rate_to_go_on_with(void **state)
+{
+    (void)state;
+    static const char *const words[SCHEDULE_COUNT] = {
+        [SCHEDULE_CONSTANT] = "rate: 100 steps of linear warm-up, then constant, up to step 20000; go on from step 659, whose rate "
+                              "is 0.001, for 14853888 tokens more, with the data's batch number 659",
+        [SCHEDULE_WSD] = "then wsd, over the last 2000 steps linear decay to 0.1 of it",
+        [SCHEDULE_LINEAR] = "then linear decay to 0.1 of it",
+        [SCHEDULE_COSINE] = "then cosine decay to 0.1 of it",
+        [SCHEDULE_POWER] = "then power, min(0.001, 0.375 n^-0.6) when n tokens have been seen, 7000 of them before step 0, over "
+                           "the last 2000 steps linear decay to 0.1 of it",
+        [SCHEDULE_INVERSE_SQRT] = "then inverse_sqrt, 0.001 sqrt(100 / u) at update u, counted from 1",
+    };
+    struct shape shape = parent_shape();
+    for (int i = 0; i < SCHEDULE_COUNT; i++) {
+        struct finished f;
+        struct buffer out;
+        struct recipe recipe;
+        struct error error = {0};
+        finished_init(&f, DEMO_REQUEST);
+        struct training *training = &f.spec.training;
+        const bool tail = i == SCHEDULE_WSD || i == SCHEDULE_POWER, falls = tail || i == SCHEDULE_LINEAR || i == SCHEDULE_COSINE;
+        training->schedule = (struct schedule_spec){.name = (enum schedule_name)i, .warmup_steps = 100, .a = 4, .b = -0.51,
+                                                    .minimum = falls ? 0.1 : 0, .decay_steps = tail ? 2000 : 0};
+        if (i == SCHEDULE_POWER)
+            training->schedule.a = 2, training->schedule.b = -0.6, training->schedule.tokens_seen = 7000,
+            training->schedule.tokens_known = true;
+        struct study_view view = finished_view(&f);
+        buffer_init(&out);
+        response_recipe(&out, &view);
+        print_message("  %s\n", strstr(out.data, "rate: ") ? strstr(out.data, "rate: ") : out.data);
+        assert_contains(out.data, words[i]);
+        assert_contains(out.data, "batches of 12 sequences of 64 tokens; ");
+        assert_ok(recipe_read(out.data, out.length, &shape, &recipe, &error), &error);
+        for (uint64_t step = 0; step < training->steps; step += 97)
+            assert_true(schedule_rate(&recipe.training, step) == schedule_rate(training, step));
         buffer_fini(&out);
         finished_fini(&f);
     }
@@ -190,5 +234,6 @@ static void wrong_recipes_are_refused(void **state)
 TEST_MAIN(cmocka_unit_test(recipe_reads_back_as_the_training_that_was_run),
           cmocka_unit_test(width_clones_scale_the_hidden_rates), cmocka_unit_test(a_parametrization_goes_on_with_its_base),
           cmocka_unit_test(every_optimizer_is_told_in_pytorchs_words),
+          cmocka_unit_test(every_schedule_is_told_with_the_rate_to_go_on_with),
           cmocka_unit_test(there_is_no_recipe_without_a_choice),
           cmocka_unit_test(wrong_recipes_are_refused))

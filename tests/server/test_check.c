@@ -128,8 +128,8 @@ static void missing_documents_and_orphans_are_found(void **state)
     const struct checked *it = *state;
     char path[FILE_PATH_BYTES], aside[FILE_PATH_BYTES];
     struct error error = {0};
-    static const char *const documents[] = {"curves.csv", "curves.json", "plot.svg", "table.txt"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const documents[] = {"curves.csv", "curves.json", "plot.svg", "report.html", "table.txt"};
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
         char name[64];
         snprintf(name, sizeof name, "store/studies/%%s/%s", documents[i]);
         path_in(it, path, name, it->study);

@@ -353,6 +353,36 @@ static void grow_inspect_and_check_work_together(void **state)
     process_free(&process);
 }
 
+static void a_limit_of_the_file_size_is_told_as_an_error_not_a_death(void **state)
+{
+    (void)state;
+    char grown[FILE_PATH_BYTES];
+    struct process process;
+    const char *const arguments[] = {     /* 2 blocks of 512 or 1024 bytes */
+        "/bin/sh", "-c", "ulimit -f 2; exec \"$0\" grow --checkpoint \"$1\" --operators \"$2\" --out \"$3\"", process_lag(),
+        base_path, "[{\"op\": \"hyperclone\", \"width\": 64}]", at(grown, "limited"), NULL};
+    process_run(&process, arguments, NULL);
+    assert_exit(&process, 1);
+    assert_contains(process.text[PROCESS_ERR], "File too large");
+    process_free(&process);
+}
+
+static void errors_of_grow_point_into_its_list_of_operators(void **state)
+{
+    (void)state;
+    struct process process;
+    LAG(&process, "grow", "--checkpoint", base_path, "--operators", "[{\"op\": \"stack\", \"layers\": 4.5}]", "--out", "x");
+    assert_exit(&process, 2);
+    assert_contains(process.text[PROCESS_ERR], "/operators/0/layers: ");
+    process_free(&process);
+    char fuse[FILE_PATH_BYTES + 128];
+    snprintf(fuse, sizeof fuse, "[{\"op\": \"fuse\", \"with\": \"%s\", \"content\": \"00\"}]", base_path);
+    LAG(&process, "grow", "--checkpoint", base_path, "--operators", fuse, "--out", "x");
+    assert_exit(&process, 2);
+    assert_contains(process.text[PROCESS_ERR], "/operators/0/content: ");
+    process_free(&process);
+}
+
 static void rounding_to_a_file_of_16_bits_is_reported_apart(void **state)
 {
     (void)state;
@@ -458,6 +488,8 @@ int main(void)
         cmocka_unit_test(interrupted_training_goes_on_bit_for_bit),
         cmocka_unit_test(study_files_serve_eval_and_train),
         cmocka_unit_test(grow_inspect_and_check_work_together),
+        cmocka_unit_test(a_limit_of_the_file_size_is_told_as_an_error_not_a_death),
+        cmocka_unit_test(errors_of_grow_point_into_its_list_of_operators),
         cmocka_unit_test(rounding_to_a_file_of_16_bits_is_reported_apart),
         cmocka_unit_test(run_cut_by_ctrl_c_goes_on_with_the_line_it_printed),
         cmocka_unit_test(second_run_on_a_busy_store_is_refused),

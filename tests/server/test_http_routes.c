@@ -44,7 +44,7 @@ static const struct one ONES[] = {
     {ROUTE_STUDY_CURVES_CSV, "/v1/studies/study_1/curves.csv", NULL, NULL, 200, "document curves.csv"},
     {ROUTE_STUDY_CURVES_JSON, "/v1/studies/study_1/curves.json", NULL, NULL, 200, "document curves.json"},
     {ROUTE_STUDY_PLOT, "/v1/studies/study_1/plot.svg", NULL, NULL, 200, "document plot.svg"},
-    {ROUTE_STUDY_REPORT, "/v1/studies/study_1/report", NULL, NULL, 501, NULL},
+    {ROUTE_STUDY_REPORT, "/v1/studies/study_1/report", NULL, NULL, 200, "document report.html"},
     {ROUTE_CANDIDATE_FILE, "/v1/studies/study_1/candidates/two%20words/files/", NULL, NULL, 200, "config.json"},
     {ROUTE_OPERATORS, "/v1/operators", NULL, NULL, 200, "\"stack\""},
     {ROUTE_OPTIMIZERS, "/v1/optimizers", NULL, NULL, 200, "\"adamw\""},

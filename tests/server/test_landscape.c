@@ -1,6 +1,7 @@
 /* A study with a landscape: measured at the start, at the multiples of `every` and at the end, of every candidate, also behind
  * masks and with schedule-free optimizers; the same bits by any workers and after kills. */
 #include "tests/server/kill_parts.h"
+#include "tests/support/service_world.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -114,8 +115,52 @@ static void a_rate_above_the_edge_is_warned_of_with_the_rate_that_is_safe(void *
     assert_exit(&process, 0);
     const char *result = process.text[PROCESS_OUT];
     assert_contains(result, "starts above the edge of stability: its stability ratio at step 0 is");
-    assert_contains(result, "would be safe there");
+    assert_contains(result, "would be safe there without a warm-up");
+    assert_contains(result, "v is taken as g^2 of one batch, near 0 in places");
     process_free(&process);
+    test_directory_remove(place);
+}
+
+/* The optimizer sgd has no v: nothing is guessed there. */
+static void the_warning_at_the_start_says_so_only_where_moments_are_guessed(void **state)
+{
+    (void)state;
+    static const char training[] = "{\"batch\": 4, \"context\": 16, \"steps\": 1000, \"learning_rate\": 1, "
+                                   "\"optimizer\": {\"name\": \"sgd\", \"momentum\": 0}, \"schedule\": {\"name\": \"constant\", "
+                                   "\"warmup_steps\": 30}}";
+    char place[FILE_PATH_BYTES];
+    const struct tiny_study study = {.training = training, .more = ", \"landscape\": {\"what\": [\"preconditioned\"]}"};
+    struct process process;
+    lag_place_make(place, &study);
+    lag_run(&process, &(struct lag_run){.place = place, .store = "s"});
+    assert_exit(&process, 0);
+    assert_contains(process.text[PROCESS_OUT], "so that a spike is likely");
+    assert_null(strstr(process.text[PROCESS_OUT], "v is taken as"));
+    process_free(&process);
+    test_directory_remove(place);
+}
+
+static void an_evaluation_with_a_measurement_is_observed_once(void **state)
+{
+    (void)state;
+    char place[FILE_PATH_BYTES];
+    const struct tiny_study study = {.more = ", \"landscape\": {\"every\": 10, \"what\": [\"hessian\"]}"};
+    struct service_world world;
+    struct answer answer = {0};
+    struct error error = {0};
+    lag_place_make(place, &study);
+    assert_ok(world_open(&world, place, &(struct world_options){.workers = 2}, &error), &error);
+    world_start(&world);
+    world_submit_file(&world, "study.json", NULL, &answer);
+    assert_ok((int)answer.error.code, &answer.error);
+    assert_int_equal(world_end(&world, answer.id), STUDY_SUCCEEDED);
+    const struct histogram *evaluations = &world.metrics.histograms[METRICS_EVALUATION];
+    uint64_t observed = 0;
+    for (int i = 0; i <= METRICS_BOUNDS; i++)
+        observed += evaluations->counts[i];
+    assert_true(observed > 0);
+    assert_int_equal(observed, world.service->counts.points);
+    world_close(&world);
     test_directory_remove(place);
 }
 
@@ -154,5 +199,7 @@ static void memory_that_a_measurement_needs_is_counted_at_admission(void **state
 
 TEST_MAIN(cmocka_unit_test(any_workers_and_kills_give_the_same_landscape),
           cmocka_unit_test(a_rate_above_the_edge_is_warned_of_with_the_rate_that_is_safe),
+          cmocka_unit_test(the_warning_at_the_start_says_so_only_where_moments_are_guessed),
+          cmocka_unit_test(an_evaluation_with_a_measurement_is_observed_once),
           cmocka_unit_test(schedule_free_studies_have_one_too),
           cmocka_unit_test(memory_that_a_measurement_needs_is_counted_at_admission))

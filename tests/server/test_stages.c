@@ -116,6 +116,20 @@ static void curves_have_stage_and_chain_behind_the_usual_columns(void **state)
     memory_free(text);
 }
 
+static void the_report_has_both_searches_below_the_overview(void **state)
+{
+    const struct reference *reference = *state;
+    char path[FILE_PATH_BYTES], out[FILE_PATH_BYTES];
+    size_t length;
+    char *text = test_read_file(test_path(path, test_path(out, reference->place, "out"), "report.html"), &length);
+    assert_int_equal(count_of(text, "<article id=\"stage-"), 2);
+    assert_int_equal(count_of(text, "aria-label=\"Averaged loss\""), 2);
+    assert_int_equal(count_of(text, "</html>"), 1);
+    assert_int_equal(count_of(text, "Beside the baselines"), 1);
+    assert_int_equal(count_of(text, ">adaptive<"), 1);
+    memory_free(text);
+}
+
 /* ---- identical results */
 
 static void two_and_four_workers_and_little_memory_give_the_files_of_one(void **state)
@@ -415,6 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_result_lists_stages_and_the_comparison),
         cmocka_unit_test(curves_have_stage_and_chain_behind_the_usual_columns),
+        cmocka_unit_test(the_report_has_both_searches_below_the_overview),
         cmocka_unit_test(two_and_four_workers_and_little_memory_give_the_files_of_one),
         cmocka_unit_test(a_kill_at_every_named_point_of_every_phase_changes_nothing),
         cmocka_unit_test(many_kills_of_one_study_change_nothing),

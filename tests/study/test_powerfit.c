@@ -96,10 +96,10 @@ static void intervals_hold_the_truth_as_often_as_they_say(void **state)
     }
     print_message("  of 200: a in %d, b in %d, batch exponent in %d; mean width for b %.3f\n", holds_a, holds_b, holds_exponent,
                   width);
-    assert_in_range(holds_a, 180, 200);
-    assert_in_range(holds_b, 180, 200);
-    assert_in_range(holds_exponent, 180, 200);
-    assert_true(width < 0.25);
+    assert_in_range(holds_a, 180, 198);
+    assert_in_range(holds_b, 180, 198);
+    assert_in_range(holds_exponent, 180, 198);
+    assert_true(width < 0.1);
 }
 
 static void a_batch_law_of_another_power_is_told(void **state)

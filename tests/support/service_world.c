@@ -31,11 +31,12 @@ int world_open(struct service_world *world, const char *place, const struct worl
     log_setup(2, LOG_ERROR + 1, true, &log_clock);
     world->clock = clock_settable(1000000000, 1700000000000 + 1000000 * (int64_t)++worlds);    /* each start is later */
     assert_int_equal(uv_loop_init(&world->loop), 0);
+    metrics_init(&world->metrics);
     struct service_options settings = {
         .store = test_path(store, place, options->store ? options->store : "store"), .data_root = place,
         .workers = options->workers ? options->workers : 1,
         .memory_bytes = options->memory_bytes ? options->memory_bytes : (uint64_t)64 << 20, .clock = &world->clock,
-        .loop = &world->loop, .version = "test", .recover = options->recover,
+        .loop = &world->loop, .version = "test", .metrics = &world->metrics, .recover = options->recover,
     };
     int status = service_open(&world->service, &settings, error);
     if (!status && options->inline_pool && use_inline_pool(world, options, error)) {

@@ -6,6 +6,7 @@
 
 #include <uv.h>
 
+#include "server/metrics.h"
 #include "server/service_state.h"
 
 struct world_options {
@@ -27,6 +28,7 @@ struct service_world {
     uv_loop_t loop;
     struct clock clock;
     struct service *service;
+    struct metrics metrics;
     struct pool uv_pool;            /* the one that an inline pool stands in for */
     bool inline_pool, drained;
     char place[FILE_PATH_BYTES];

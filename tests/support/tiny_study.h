@@ -34,7 +34,8 @@ void tiny_text_write(const char *file, size_t bytes, unsigned seed);
 bool tiny_results_equal(const char *a, const char *b);
 #define assert_identical(a, b) tiny_assert_identical(a, b, __FILE__, __LINE__)
 void tiny_assert_identical(const char *a, const char *b, const char *file, int line);
-/* Every file of two `lag run --out` directories: equal bytes, JSON documents as results. */
+/* Every file of two `lag run --out` directories: equal bytes, JSON documents as results, report.html
+ * without what it marks as different from run to run. */
 #define assert_same_files(a, b) tiny_assert_same_files(a, b, __FILE__, __LINE__)
 void tiny_assert_same_files(const char *a, const char *b, const char *file, int line);
 
