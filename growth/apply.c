@@ -41,7 +41,7 @@ static void grow_tensor_moments(const struct growth_transform *transform, enum m
     }
     if (other > 0)
         step = other < step ? other : step;
-    grown->steps[to - after->table.tensors] = growth_tensor_step(transform, from, step);
+    grown->steps[to - after->table.tensors] = growth_tensor_step(transform, old, from, step);
 }
 
 /* Schedule-free's iterate goes where the average goes, through the same maps; what is drawn is the same in both (methods 2.7).

@@ -47,9 +47,12 @@ static const struct moments *partner_moments(const struct growth_transform *tran
     return moments == NULL || moments->steps[from - transform->before->tensors] == 0 ? NULL : moments;
 }
 
-uint64_t growth_tensor_step(const struct growth_transform *transform, const struct tensor *from, uint64_t step)
+uint64_t growth_tensor_step(const struct growth_transform *transform, const struct moments *own, const struct tensor *from,
+                            uint64_t step)
 {
     const struct moments *partner = partner_moments(transform, from);
+    if (partner != NULL && (moments_parts(own) & ~moments_parts(partner) & ~(unsigned)MOMENTS_RAW) != 0)
+        return step;        /* of another optimizer: its part counts as new, and its counter with it */
     uint64_t other = partner == NULL ? step : partner->steps[from - transform->before->tensors];
     return other < step ? other : step;
 }

@@ -137,8 +137,9 @@ void growth_tensor_moment(const struct growth_transform *transform, const struct
                           enum moment_part part, struct growth_values before, float *after);
 
 /* The step counter that goes with them, of a tensor whose own is `step`: in a fusion the smaller one of both, so that
- * nothing young is taken for old. */
-uint64_t growth_tensor_step(const struct growth_transform *transform, const struct tensor *from, uint64_t step);
+ * nothing young is taken for old; the parent's where the other model's state is of another optimizer. */
+uint64_t growth_tensor_step(const struct growth_transform *transform, const struct moments *own, const struct tensor *from,
+                            uint64_t step);
 
 /* Roles. */
 bool growth_role_is_output(enum role role);        /* what a block adds to the stream: zeroed in an identity block */

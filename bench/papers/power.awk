@@ -67,10 +67,10 @@ END {
             print "series " (i == 1 ? "β a T^b" : "") "|" colours[i] "|1|4 3"
             for (j = 1; j <= length_count; j++) print tokens[j], batch[i] * 32 / 4096 * a * exp(b * log(tokens[j]))
         }
-        print "panel Power schedule: loss above the cell's best|the whole curve times|log|"
+        print "panel Power schedule: loss above the cell's best, cut at 0.25|the whole curve times|log|"
         print "range 0.22 4.5 0 0.25"
         for (i = 1; i <= batch_count; i++) for (j = 1; j <= length_count; j++) {
-            print "series " (j == 1 ? "batch " batch[i] : "") "|" colours[i] "|" 0.8 + 0.5 * j "|"
+            print "series " (j == length_count ? "batch " batch[i] ", the thicker the longer the run" : "") "|" colours[i] "|" 0.8 + 0.5 * j "|"
             low = 1e9
             for (f = 1; f <= factor_count; f++) { k = fit batch[i] "/" tokens[j] "/" factors[f]; if (k in power && power[k] < low) low = power[k] }
             for (f = 1; f <= factor_count; f++) { k = fit batch[i] "/" tokens[j] "/" factors[f]; if (k in power && power[k] < 1e8) print factors[f], power[k] - low }

@@ -75,6 +75,26 @@ static void moments_of_the_other_model_may_be_missing(void **state)
     pair_fini(&pair);
 }
 
+/* Its moments are of no use here, and so is their age: 40 steps of AdamW stay 40 beside 20 of SGD. */
+static void counters_of_another_optimizer_are_not_taken_over(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct checkpoint grown;
+    struct error error = {0};
+    pair_init(&pair, &plain_worlds[2].shape, 5, 6, true);
+    assert_int_equal(checkpoint_set_moments(&pair.other, MOMENT_BIT(MOMENT_MOMENTUM), &error), 0);
+    for (int t = 0; t < pair.other.table.count; t++) {
+        pair.parent.moments->steps[t] = 40;
+        pair.other.moments->steps[t] = 20;
+    }
+    grow_with(&pair.parent, &pair.list, MOMENTS_CARRY, 1, &grown);
+    for (int t = 0; t < grown.table.count; t++)
+        assert_int_equal(grown.moments->steps[t], 40);
+    checkpoint_fini(&grown);
+    pair_fini(&pair);
+}
+
 static void a_model_fused_with_itself_keeps_its_function(void **state)
 {
     (void)state;
@@ -345,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_equals_plain_loops),
         cmocka_unit_test(moments_of_the_other_model_may_be_missing),
+        cmocka_unit_test(counters_of_another_optimizer_are_not_taken_over),
         cmocka_unit_test(a_model_fused_with_itself_keeps_its_function),
         cmocka_unit_test(head_reads_the_mean_of_both_models),
         cmocka_unit_test(known_mistakes_are_caught),
