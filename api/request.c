@@ -129,8 +129,8 @@ static int object_read(const char *text, size_t length, const char *pattern, cJS
     return code;
 }
 
-int request_training(const char *text, size_t length, const struct shape *shape, struct training *training,
-                     struct error *error)
+int request_training(const char *text, size_t length, const struct shape *shape, uint64_t steps,
+                     struct training *training, struct error *error)
 {
     struct error own = {0};
     struct place place = {0};
@@ -138,8 +138,9 @@ int request_training(const char *text, size_t length, const struct shape *shape,
     if (!error) error = &own;
     int code = object_read(text, length, "/training", &tree, error);
     if (code) return code;
+    const bool takes = steps > 0 && !json_member(tree, "steps");
     struct study_spec *spec = memory_new(sizeof *spec);
-    if (!spec) {
+    if (!spec || (takes && !cJSON_AddNumberToObject(tree, "steps", (double)steps))) {
         code = error_set(error, ERROR_NO_MEMORY, "not enough memory to read the training; try again later");
     } else {
         spec->training.objective = objective_defaults(shape->family);

@@ -79,10 +79,11 @@ int request_resolve_stages(const struct request *request, const struct request_f
 int request_staged_echo(const struct request *request, const struct stages *stages, const struct study_spec *first,
                         struct buffer *out, struct error *error);
 
-/* Parts used on their own: `lag grow --operators`, `lag train --training FILE`. The text is a JSON array / object. */
+/* Parts used on their own: `lag grow --operators`, `lag train --training FILE`. The text is a JSON array / object. `steps`:
+ * the horizon where the training's text names none, so that its defaults follow it; 0: the field's default. */
 int request_operators(const char *text, size_t length, struct growth_list *list, struct error *error);
-int request_training(const char *text, size_t length, const struct shape *shape, struct training *training,
-                     struct error *error);
+int request_training(const char *text, size_t length, const struct shape *shape, uint64_t steps,
+                     struct training *training, struct error *error);
 /* `lag train --data F` where F is a JSON file with a study's `data` object. What it says of an objective is stored over
  * what `objective` holds already; whether the model can learn it is for objective_check to say. */
 int request_data(const char *text, size_t length, struct spec_data *data, struct objective_spec *objective,

@@ -31,7 +31,7 @@ static int read_training(struct training *training, const char *path, const stru
     if (!path)
         return 0;
     if (file_read(path, (size_t)SPEC_JSON_BYTES_MAX, &text, &length, error) == 0)
-        request_training(text, length, parent, training, error);
+        request_training(text, length, parent, 0, training, error);
     memory_free(text);
     return error_wrap(error, "--training %s", path);
 }

@@ -48,7 +48,7 @@ static int read_training(struct powerfit_world *world, const struct options *opt
 
     *training = training_defaults(&world->shape);
     if (path && file_read(path, (size_t)SPEC_JSON_BYTES_MAX, &text, &length, error) == 0)
-        request_training(text, length, &world->shape, training, error);
+        request_training(text, length, &world->shape, 0, training, error);
     memory_free(text);
     if (error->code)
         return error_wrap(error, "--training %s", path);

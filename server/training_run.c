@@ -111,19 +111,21 @@ static int take_recipe(struct training_run *run, const char *path, struct error 
     return error_wrap(error, "--recipe %s", path);
 }
 
-static int take_training(struct training_run *run, const char *path, struct error *error)
+static int take_training(struct training_run *run, const struct options *options, struct error *error)
 {
     const struct shape *shape = &run->checkpoint.table.shape;
+    const char *path = options->values[OPTION_TRAINING];
     char *text = NULL;
     size_t length;
+    uint64_t steps;
 
     run->training = training_defaults(shape);
     run->training.average.kind = AVERAGE_NONE;
     if (!path)
         return 0;
-    if (read_text(path, &text, &length, error))
+    if (option_count(options, OPTION_STEPS, 1, (uint64_t)1 << 53, 0, &steps, error) || read_text(path, &text, &length, error))
         return (int)error->code;
-    if (request_training(text, length, shape, &run->training, error) == 0
+    if (request_training(text, length, shape, steps, &run->training, error) == 0
         && !settings_has_member(text, length, "average"))
         run->training.average.kind = AVERAGE_NONE;
     memory_free(text);
@@ -308,7 +310,7 @@ int training_run_open(struct training_run *run, const struct options *options, s
     if (recipe && options->values[OPTION_TRAINING])
         return error_set(error, ERROR_INVALID, "give --recipe or --training, not both");
     if (option_required(options, OPTION_OUT, error) || open_model(run, options, error)
-        || (recipe ? take_recipe(run, recipe, error) : take_training(run, options->values[OPTION_TRAINING], error))
+        || (recipe ? take_recipe(run, recipe, error) : take_training(run, options, error))
         || take_flags(run, options, error) || take_data(run, options, error) || open_data(run, error)
         || measure_learners(run, error) || open_trial(run, error) || open_evaluation(run, error)
         || open_log(run, options->values[OPTION_LOG], error))

@@ -62,7 +62,7 @@ static int read_training(struct transfer_world *world, const struct options *opt
 
     *training = training_defaults(shape);
     if (path && file_read(path, (size_t)SPEC_JSON_BYTES_MAX, &text, &length, error) == 0)
-        request_training(text, length, shape, training, error);
+        request_training(text, length, shape, 0, training, error);
     memory_free(text);
     if (error->code)
         return error_wrap(error, "--training %s", path);

@@ -346,10 +346,15 @@ static void parts_are_read_on_their_own(void **state)
     assert_fails(request_operators("{}", 2, &list, &error), ERROR_INVALID, &error);
     error_clear(&error);
     static const char steps[] = "{\"steps\": 400, \"batch\": 3}";
-    assert_ok(request_training(steps, strlen(steps), &shape, &training, &error), &error);
-    assert_true(training.batch == 3 && training.steps == 400 && training.schedule.warmup_steps == 20);
+    for (uint64_t flag = 0; flag < 2; flag++) {     /* the text goes before a flag */
+        assert_ok(request_training(steps, strlen(steps), &shape, 60 * flag, &training, &error), &error);
+        assert_true(training.batch == 3 && training.steps == 400 && training.schedule.warmup_steps == 20);
+    }
+    static const char silent[] = "{\"schedule\": {\"name\": \"wsd\"}}";
+    assert_ok(request_training(silent, strlen(silent), &shape, 60, &training, &error), &error);
+    assert_true(training.steps == 60 && training.schedule.warmup_steps == 3 && training.schedule.decay_steps == 6);
     static const char wrong[] = "{\"batch\": 0}";
-    assert_fails(request_training(wrong, strlen(wrong), &shape, &training, &error), ERROR_INVALID, &error);
+    assert_fails(request_training(wrong, strlen(wrong), &shape, 0, &training, &error), ERROR_INVALID, &error);
     assert_string_equal(error.details[0].pointer, "/batch");
     error_clear(&error);
     static const char tokens[] = "{\"train\": \"x.bin\", \"format\": \"u16\", \"sampler\": \"sequential\"}";
