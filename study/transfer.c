@@ -104,12 +104,12 @@ static void answer(struct transfer_verdict *verdict, const struct transfer_sweep
     double cost = verdict->cost.high, small = verdict->best[TRANSFER_SMALL].middle, grown = verdict->best[TRANSFER_GROWN].middle;
     verdict->recommended = grown;
     if (verdict->at_edge[TRANSFER_SMALL] || verdict->at_edge[TRANSFER_GROWN]) {
-        bool at_grown = verdict->at_edge[TRANSFER_GROWN];
+        bool at_grown = verdict->at_edge[TRANSFER_GROWN], both = at_grown && verdict->at_edge[TRANSFER_SMALL];
         bool low = (at_grown ? grown : small) < sqrt(sweep->rate[0] * sweep->rate[sweep->rates - 1]);
         verdict->answer = TRANSFER_NO;
-        snprintf(verdict->reason, sizeof verdict->reason, "No answer from this sweep: the best rate of the %s size is at its %s "
-                 "end, %.3g. Sweep %s rates.", at_grown ? "grown" : "small", low ? "lower" : "upper", at_grown ? grown : small,
-                 low ? "lower" : "higher");
+        snprintf(verdict->reason, sizeof verdict->reason, "No answer from this sweep: %s lowest loss at its %s end, %.3g. Sweep %s "
+                 "rates.", both ? "both sizes have their" : at_grown ? "the grown size has its" : "the small size has its",
+                 low ? "lower" : "upper", sweep->rate[low ? 0 : sweep->rates - 1], low ? "lower" : "higher");
     } else if (cost <= sweep->tolerance) {
         verdict->answer = TRANSFER_YES;
         verdict->recommended = small;
