@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ahead.h"
 #include "base/memory.h"
 #include "growth/stage.h"
 #include "growth/transform.h"
@@ -28,7 +29,6 @@ struct growth_stream {
     struct level *levels;            /* owned, one per stage */
     int level_count;
     int piece_floats;
-    struct kept out;
     char *raw;                       /* owned, RAW_BYTES */
 };
 
@@ -114,7 +114,6 @@ void growth_stream_free(struct growth_stream *stream)
         memory_free(level->second.values);
     }
     memory_free(stream->levels);
-    memory_free(stream->out.values);
     memory_free(stream->raw);
     memory_free(stream);
 }
@@ -268,6 +267,34 @@ static int give_raw(struct growth_stream *stream, const struct source_place *pla
     return code;
 }
 
+/* A tensor in pieces of whole rows: one is grown while the one before is converted and written. */
+struct giving {
+    struct growth_stream *stream;
+    const struct tensor *to;
+    struct safetensors_writer *writer;
+    int rows;                    /* of a piece but the last */
+};
+
+static int piece_rows(const struct giving *giving, int piece)
+{
+    int left = giving->to->dims[0] - piece * giving->rows;
+    return left < giving->rows ? left : giving->rows;
+}
+
+static int make_piece(void *owner, int piece, void *values, struct error *error)
+{
+    struct giving *giving = owner;
+    return make_rows(giving->stream, giving->stream->level_count - 1, giving->to, piece * giving->rows,
+                     piece_rows(giving, piece), values, error);
+}
+
+static int write_piece(void *owner, int piece, const void *values, struct error *error)
+{
+    struct giving *giving = owner;
+    return safetensors_writer_floats(giving->writer, values,
+                                     (size_t)piece_rows(giving, piece) * (size_t)giving->to->dims[1], error);
+}
+
 int growth_stream_give(void *owner, int tensor, struct safetensors_writer *writer, struct error *error)
 {
     struct growth_stream *stream = owner;
@@ -276,18 +303,15 @@ int growth_stream_give(void *owner, int tensor, struct safetensors_writer *write
         copied == NULL ? NULL : &stream->source->places[copied - stream->source->table.tensors];
     if (place != NULL && place->entry->dtype == writer->entries[0].dtype)
         return give_raw(stream, place, writer, error);
-    int rows = to->dims[0], code = 0;
+    struct giving giving = {.stream = stream, .to = to, .writer = writer, .rows = to->dims[0]};
     if (takes_rows(stream, to) && to->count > (size_t)stream->piece_floats)
-        rows = to->dims[1] < stream->piece_floats ? stream->piece_floats / to->dims[1] : 1;
-    for (int first = 0; first < to->dims[0] && code == 0; first += rows) {
-        int now = to->dims[0] - first < rows ? to->dims[0] - first : rows;
-        size_t count = (size_t)now * (size_t)to->dims[1];
-        if ((code = keep_room(&stream->out, count, error)) == 0)
-            code = make_rows(stream, stream->level_count - 1, to, first, now, stream->out.values, error);
-        if (code == 0)
-            code = safetensors_writer_floats(writer, stream->out.values, count, error);
-    }
-    return code;
+        giving.rows = to->dims[1] < stream->piece_floats ? stream->piece_floats / to->dims[1] : 1;
+    const struct ahead ahead = {
+        .count = (to->dims[0] + giving.rows - 1) / giving.rows,
+        .bytes = (size_t)giving.rows * (size_t)to->dims[1] * sizeof(float),
+        .make = make_piece, .take = write_piece, .owner = &giving,
+    };
+    return ahead_run(&ahead, error);
 }
 
 int growth_stream_save(struct growth_stream *stream, const char *directory, const struct checkpoint_save *options,
