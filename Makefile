@@ -51,7 +51,7 @@ link_of = $(call archives_of,$(1),server api study trainer growth model base)
 TESTS := $(call programs_of,test)
 LONG_TESTS := $(call programs_of,long)
 # The programs in which more than one thread runs our code.
-TSAN_TESTS := $(filter $(foreach name,server/ trainer/test_pool trainer/test_slice,$(BUILD)/tests/$(name)%),$(TESTS))
+TSAN_TESTS := $(filter $(foreach name,server/ trainer/test_pool trainer/test_slice base/test_ahead growth/test_stream,$(BUILD)/tests/$(name)%),$(TESTS))
 CHECKS := tools/check_rooms.sh tools/check_sizes.sh tools/check_tables.sh tools/check_docs.sh tools/check_guarantees.sh
 # The documents with generated blocks.
 DOCUMENTS := README.md docs/api.md docs/growth.md

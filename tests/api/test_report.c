@@ -424,7 +424,11 @@ static void lack_of_memory_is_told_at_every_allocation(void **state)
     (void)state;
     struct finished f;
     finished_init(&f, DEMO_REQUEST);
-    for (int i = 0; i < 8; i++) f.study.candidates[i].curve.count = 12;       /* a short study: fewer allocations */
+    int counts[8];
+    for (int i = 0; i < 8; i++) {
+        counts[i] = f.study.candidates[i].curve.count;
+        f.study.candidates[i].curve.count = 12;       /* a short study: fewer allocations */
+    }
     f.outcome.k = f.study.candidates[0].curve.points[11].step;
     struct study_view view = finished_view(&f);
     view.recipe = "{\"step\": 1}";
@@ -444,6 +448,7 @@ static void lack_of_memory_is_told_at_every_allocation(void **state)
         }
         assert_true(failed);
     }
+    for (int i = 0; i < 8; i++) f.study.candidates[i].curve.count = counts[i];
     finished_fini(&f);
 }
 
