@@ -2,6 +2,7 @@
  * __builtin_cpu_supports; no ifunc, which crashes under ThreadSanitizer. */
 #include "model/kernels_bodies.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,12 +66,21 @@ const struct kernels *kernels_cpu_form(const char *name)
     return NULL;
 }
 
-const struct kernels *kernels_cpu(void)
+static const struct kernels *best;
+
+static void pick_best(void)
 {
     const struct form *form = forms;
     while (!form->is_supported())
         form++;
-    return start(form);
+    best = start(form);
+}
+
+const struct kernels *kernels_cpu(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, pick_best);
+    return best;
 }
 
 const char *kernels_description(const struct kernels *kernels)

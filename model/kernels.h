@@ -60,8 +60,7 @@ struct kernels {
 
 const struct kernels *kernels_ref_float(void);
 const struct kernels *kernels_ref_double(void);
-/* The fast body; call once before threads start (it picks vector code and sets one BLAS thread), then from any thread.
- * */
+/* The fast body. From any thread: the first call picks vector code and sets one BLAS thread. */
 const struct kernels *kernels_cpu(void);
 /* "OpenBLAS 0.3.21 SapphireRapids, avx512, bf16 amx": for the start-up line. */
 const char *kernels_description(const struct kernels *kernels);
